@@ -1,0 +1,821 @@
+use crate::entity::{Arena, Id};
+use crate::{NodeId, Op, Place, Type, ValueId, qualified};
+use indexmap::IndexSet;
+use indexmap::set::Slice;
+use oxidane_tensor::Tensor;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+/// What a file says about a thing beyond what it computes; carried along and written back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Documentation.
+    pub doc: String,
+    /// Named metadata in order.
+    pub metadata: Vec<(String, String)>,
+    /// Fields that only the file format understands, encoded by it.
+    pub extra: Vec<u8>,
+}
+
+impl Notes {
+    /// Whether nothing is noted.
+    pub fn is_empty(&self) -> bool {
+        self.doc.is_empty() && self.metadata.is_empty() && self.extra.is_empty()
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// An input of the graph. A default, where there is one, stands in for an input that is not given.
+    Input {
+        /// The value used when the caller gives none.
+        default: Option<Tensor>,
+    },
+    /// A constant that belongs to the graph (an initializer).
+    Constant(Tensor),
+    /// An output of a node.
+    Node(NodeId, usize),
+    /// Named, but nothing defines it: legal only while a graph is being built.
+    Undefined,
+}
+
+/// A value: an edge from its source to its uses.
+#[derive(Debug, Clone)]
+pub struct Value {
+    pub(crate) name: Arc<str>,
+    pub(crate) ty: Option<Type>,
+    pub(crate) declared: Option<Type>,
+    pub(crate) source: Source,
+    pub(crate) uses: IndexSet<Use>,
+    /// The places in the graph's list of outputs where it stands.
+    pub(crate) outputs: SmallVec<[u32; 2]>,
+    pub(crate) notes: Option<Box<Notes>>,
+}
+
+/// One use of a value: an input slot of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Use {
+    /// The node that reads the value.
+    pub node: NodeId,
+    /// The input slot.
+    pub slot: usize,
+}
+
+impl Value {
+    /// The name; empty for a value that a pass made and did not name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The type as far as it is known.
+    pub fn ty(&self) -> Option<&Type> {
+        self.ty.as_ref()
+    }
+
+    /// The type that the file declared, which may say less or name sizes differently than what is known;
+    /// writing the graph back declares it again.
+    pub fn declared(&self) -> Option<&Type> {
+        self.declared.as_ref()
+    }
+
+    /// Where it comes from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The slots that read it, in no particular order; graph outputs are not among them.
+    pub fn uses(&self) -> &Slice<Use> {
+        self.uses.as_slice()
+    }
+
+    /// Whether a slot reads it.
+    pub fn is_used_by(&self, slot: Use) -> bool {
+        self.uses.contains(&slot)
+    }
+
+    /// The tensor, where it is a constant of the graph.
+    pub fn constant(&self) -> Option<&Tensor> {
+        match &self.source {
+            Source::Constant(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The node that makes it.
+    pub fn producer(&self) -> Option<NodeId> {
+        match self.source {
+            Source::Node(node, _) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Documentation and metadata.
+    pub fn notes(&self) -> Option<&Notes> {
+        self.notes.as_deref()
+    }
+}
+
+/// A node: an operator applied to values.
+///
+/// A node with bodies (If, Loop, Scan) is closed: what its bodies read from outside stands at the end of its
+/// inputs, as many as [`Node::captures`] says, and every body takes those after its own formal inputs.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub(crate) name: String,
+    pub(crate) op: Arc<dyn Op>,
+    pub(crate) inputs: SmallVec<[Option<ValueId>; 4]>,
+    pub(crate) outputs: SmallVec<[Option<ValueId>; 2]>,
+    pub(crate) captures: usize,
+    pub(crate) bodies: Vec<Graph>,
+    pub(crate) origin: &'static str,
+    pub(crate) notes: Option<Box<Notes>>,
+}
+
+impl Node {
+    /// The name; empty where it has none.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The operator.
+    pub fn op(&self) -> &Arc<dyn Op> {
+        &self.op
+    }
+
+    /// All inputs, captures last; `None` for an optional input left out.
+    pub fn inputs(&self) -> &[Option<ValueId>] {
+        &self.inputs
+    }
+
+    /// The inputs of the operator itself, without captures.
+    pub fn formal_inputs(&self) -> &[Option<ValueId>] {
+        &self.inputs[..self.inputs.len() - self.captures]
+    }
+
+    /// What the bodies read from outside.
+    pub fn captured(&self) -> &[Option<ValueId>] {
+        &self.inputs[self.inputs.len() - self.captures..]
+    }
+
+    /// How many of the inputs are captures.
+    pub fn captures(&self) -> usize {
+        self.captures
+    }
+
+    /// The input of a slot, where it is given.
+    pub fn input(&self, slot: usize) -> Option<ValueId> {
+        self.inputs.get(slot).copied().flatten()
+    }
+
+    /// The outputs; `None` for one that is not asked for.
+    pub fn outputs(&self) -> &[Option<ValueId>] {
+        &self.outputs
+    }
+
+    /// The output of a slot, where it is asked for.
+    pub fn output(&self, slot: usize) -> Option<ValueId> {
+        self.outputs.get(slot).copied().flatten()
+    }
+
+    /// The subgraphs, in the order of the op's body names.
+    pub fn bodies(&self) -> &[Graph] {
+        &self.bodies
+    }
+
+    /// The pass that made the node; empty for one from the file.
+    pub fn origin(&self) -> &'static str {
+        self.origin
+    }
+
+    /// Documentation and metadata.
+    pub fn notes(&self) -> Option<&Notes> {
+        self.notes.as_deref()
+    }
+}
+
+/// What a new node is made of.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    /// The operator.
+    pub op: Arc<dyn Op>,
+    /// The inputs, captures last.
+    pub inputs: SmallVec<[Option<ValueId>; 4]>,
+    /// Values that nothing defines yet, or `None`.
+    pub outputs: SmallVec<[Option<ValueId>; 2]>,
+    /// How many of the inputs are captures.
+    pub captures: usize,
+    /// The subgraphs.
+    pub bodies: Vec<Graph>,
+    /// The name.
+    pub name: String,
+    /// The pass that makes it; empty for a node from a file.
+    pub origin: &'static str,
+    /// Documentation and metadata.
+    pub notes: Notes,
+}
+
+impl NodeSpec {
+    /// A node without bodies and name.
+    pub fn new(op: Arc<dyn Op>, inputs: &[Option<ValueId>], outputs: &[Option<ValueId>]) -> NodeSpec {
+        NodeSpec {
+            op,
+            inputs: SmallVec::from_slice(inputs),
+            outputs: SmallVec::from_slice(outputs),
+            captures: 0,
+            bodies: Vec::new(),
+            name: String::new(),
+            origin: "",
+            notes: Notes::default(),
+        }
+    }
+}
+
+/// A dataflow graph. Nodes and values live in arenas and refer to each other by id; only the methods here
+/// change them, and they keep both directions of every edge right.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    name: String,
+    notes: Notes,
+    nodes: Arena<NodeId, Node>,
+    values: Arena<ValueId, Value>,
+    inputs: Vec<ValueId>,
+    outputs: Vec<ValueId>,
+    by_name: HashMap<Arc<str>, ValueId>,
+}
+
+impl<I, T> std::fmt::Debug for Arena<I, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Arena")
+    }
+}
+
+impl Default for Graph {
+    fn default() -> Graph {
+        Graph::new("")
+    }
+}
+
+/// Why a change to a graph was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// Two values of one graph cannot have the same name.
+    #[error("the name `{0}` is defined twice; values of a graph need names of their own")]
+    NameTaken(String),
+    /// A value has one source.
+    #[error("`{0}` is defined twice; a value is the output of one node only")]
+    DefinedTwice(String),
+    /// An id of another graph, or of something that was removed.
+    #[error("{0} is not of this graph")]
+    Foreign(String),
+    /// Something still uses what was to be removed.
+    #[error("{0} is still used")]
+    InUse(String),
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: &str) -> Graph {
+        Graph {
+            name: name.to_owned(),
+            notes: Notes::default(),
+            nodes: Arena::new(),
+            values: Arena::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Documentation and metadata.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// Replaces name, documentation and metadata.
+    pub fn set_notes(&mut self, name: &str, notes: Notes) {
+        self.name = name.to_owned();
+        self.notes = notes;
+    }
+
+    /// The inputs in order.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+
+    /// The outputs in order; a value may occur more than once.
+    pub fn outputs(&self) -> &[ValueId] {
+        &self.outputs
+    }
+
+    /// Whether a value is an output of the graph.
+    pub fn is_output(&self, value: ValueId) -> bool {
+        self.values.get(value).is_some_and(|v| !v.outputs.is_empty())
+    }
+
+    /// The node of an id.
+    ///
+    /// # Panics
+    /// When the id is of another graph or of a removed node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        self.nodes.get(id).expect("a live node of this graph")
+    }
+
+    /// The node of an id, unless it was removed.
+    pub fn get_node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id)
+    }
+
+    /// The value of an id.
+    ///
+    /// # Panics
+    /// When the id is of another graph or of a removed value.
+    pub fn value(&self, id: ValueId) -> &Value {
+        self.values.get(id).expect("a live value of this graph")
+    }
+
+    /// The value of an id, unless it was removed.
+    pub fn get_value(&self, id: ValueId) -> Option<&Value> {
+        self.values.get(id)
+    }
+
+    /// The value of a name.
+    pub fn value_named(&self, name: &str) -> Option<ValueId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All nodes in the order in which they were added, which need not be topological (see [`Graph::order`]).
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
+        self.nodes.iter()
+    }
+
+    /// All values in the order in which they were added.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = (ValueId, &Value)> {
+        self.values.iter()
+    }
+
+    /// How many nodes there are, those of bodies not counted.
+    pub fn node_count(&self) -> usize {
+        self.nodes.live()
+    }
+
+    /// How many values there are.
+    pub fn value_count(&self) -> usize {
+        self.values.live()
+    }
+
+    /// One more than the largest node index ever used: the length of a table by node.
+    pub fn node_bound(&self) -> usize {
+        self.nodes.bound()
+    }
+
+    /// One more than the largest value index ever used: the length of a table by value.
+    pub fn value_bound(&self) -> usize {
+        self.values.bound()
+    }
+
+    /// Adds an input.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn add_input(
+        &mut self,
+        name: &str,
+        ty: Option<Type>,
+        default: Option<Tensor>,
+    ) -> Result<ValueId, GraphError> {
+        let id = self.add_value(name, ty, Source::Input { default })?;
+        self.inputs.push(id);
+        Ok(id)
+    }
+
+    /// Adds a constant; an empty name leaves it unnamed.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn add_constant(&mut self, name: &str, tensor: Tensor) -> Result<ValueId, GraphError> {
+        let ty = Type::fixed(tensor.dtype(), tensor.shape());
+        self.add_value(name, Some(ty), Source::Constant(tensor))
+    }
+
+    /// Adds a value that a node yet to be added will define; an empty name leaves it unnamed.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn add_undefined(&mut self, name: &str) -> Result<ValueId, GraphError> {
+        self.add_value(name, None, Source::Undefined)
+    }
+
+    fn add_value(&mut self, name: &str, ty: Option<Type>, source: Source) -> Result<ValueId, GraphError> {
+        if !name.is_empty() && self.by_name.contains_key(name) {
+            return Err(GraphError::NameTaken(name.to_owned()));
+        }
+        let name: Arc<str> = Arc::from(name);
+        let value = Value {
+            name: name.clone(),
+            ty,
+            declared: None,
+            source,
+            uses: IndexSet::new(),
+            outputs: SmallVec::new(),
+            notes: None,
+        };
+        let id = self.values.push(value);
+        if !name.is_empty() {
+            self.by_name.insert(name, id);
+        }
+        Ok(id)
+    }
+
+    /// Makes an undefined value an input.
+    ///
+    /// # Errors
+    /// When it is defined already.
+    pub fn define_input(&mut self, id: ValueId, default: Option<Tensor>) -> Result<(), GraphError> {
+        self.define(id, Source::Input { default })?;
+        self.inputs.push(id);
+        Ok(())
+    }
+
+    /// Makes an undefined value a constant.
+    ///
+    /// # Errors
+    /// When it is defined already.
+    pub fn define_constant(&mut self, id: ValueId, tensor: Tensor) -> Result<(), GraphError> {
+        let ty = Type::fixed(tensor.dtype(), tensor.shape());
+        self.define(id, Source::Constant(tensor))?;
+        self.set_type(id, Some(ty));
+        Ok(())
+    }
+
+    fn define(&mut self, id: ValueId, source: Source) -> Result<(), GraphError> {
+        let value = self.values.get_mut(id).ok_or_else(|| GraphError::Foreign(format!("{id:?}")))?;
+        if !matches!(value.source, Source::Undefined) {
+            return Err(GraphError::DefinedTwice(value.name.to_string()));
+        }
+        value.source = source;
+        Ok(())
+    }
+
+    /// Adds a node; its outputs must be undefined values.
+    ///
+    /// # Errors
+    /// When an output is defined already, or an id is of another graph; nothing is changed then.
+    pub fn add_node(&mut self, spec: NodeSpec) -> Result<NodeId, GraphError> {
+        for (i, &output) in spec.outputs.iter().enumerate() {
+            let Some(id) = output else { continue };
+            let value = self.values.get(id).ok_or_else(|| GraphError::Foreign(format!("{id:?}")))?;
+            if !matches!(value.source, Source::Undefined) || spec.outputs[..i].contains(&output) {
+                return Err(GraphError::DefinedTwice(value.name.to_string()));
+            }
+        }
+        if let Some(id) = spec.inputs.iter().flatten().find(|&&id| self.values.get(id).is_none()) {
+            return Err(GraphError::Foreign(format!("{id:?}")));
+        }
+        let NodeSpec { op, inputs, outputs, captures, bodies, name, origin, notes } = spec;
+        let notes = (!notes.is_empty()).then(|| Box::new(notes));
+        let id = self.nodes.push(Node {
+            name,
+            op,
+            inputs: inputs.clone(),
+            outputs: outputs.clone(),
+            captures: captures.min(inputs.len()),
+            bodies,
+            origin,
+            notes,
+        });
+        for (slot, output) in outputs.iter().enumerate() {
+            if let Some(value) = output.and_then(|v| self.values.get_mut(v)) {
+                value.source = Source::Node(id, slot);
+            }
+        }
+        for (slot, input) in inputs.iter().enumerate() {
+            if let Some(value) = input.and_then(|v| self.values.get_mut(v)) {
+                value.uses.insert(Use { node: id, slot });
+            }
+        }
+        Ok(id)
+    }
+
+    /// Removes a node. Its outputs become undefined; those without name, use and role in the graph's outputs
+    /// go with it.
+    pub fn remove_node(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.remove(id) else { return };
+        for (slot, input) in node.inputs.iter().enumerate() {
+            if let Some(value) = input.and_then(|v| self.values.get_mut(v)) {
+                value.uses.swap_remove(&Use { node: id, slot });
+            }
+        }
+        for &output in node.outputs.iter().flatten() {
+            if let Some(value) = self.values.get_mut(output) {
+                value.source = Source::Undefined;
+                if value.uses.is_empty() && value.outputs.is_empty() {
+                    self.drop_value(output);
+                }
+            }
+        }
+    }
+
+    /// Removes a value that nothing uses and no node makes: a stray constant, or an undefined value.
+    ///
+    /// # Errors
+    /// When something uses it, a node makes it, or it is an input or output of the graph.
+    pub fn remove_value(&mut self, id: ValueId) -> Result<(), GraphError> {
+        let Some(value) = self.values.get(id) else { return Ok(()) };
+        let held = matches!(value.source, Source::Node(..) | Source::Input { .. });
+        if held || !value.uses.is_empty() || !value.outputs.is_empty() {
+            return Err(GraphError::InUse(format!("value `{}`", value.name)));
+        }
+        self.drop_value(id);
+        Ok(())
+    }
+
+    /// Removes an input that nothing uses.
+    ///
+    /// # Errors
+    /// When something uses it, or it is an output as well.
+    pub fn remove_input(&mut self, id: ValueId) -> Result<(), GraphError> {
+        let Some(value) = self.values.get(id) else { return Ok(()) };
+        if !value.uses.is_empty() || !value.outputs.is_empty() {
+            return Err(GraphError::InUse(format!("input `{}`", value.name)));
+        }
+        self.inputs.retain(|&i| i != id);
+        self.drop_value(id);
+        Ok(())
+    }
+
+    fn drop_value(&mut self, id: ValueId) {
+        if let Some(value) = self.values.remove(id)
+            && !value.name.is_empty()
+        {
+            self.by_name.remove(&value.name);
+        }
+    }
+
+    /// Makes the graph's outputs these values, in this order.
+    pub fn set_outputs(&mut self, outputs: Vec<ValueId>) {
+        for old in std::mem::take(&mut self.outputs) {
+            if let Some(value) = self.values.get_mut(old) {
+                value.outputs.clear();
+            }
+        }
+        for (at, &new) in outputs.iter().enumerate() {
+            if let Some(value) = self.values.get_mut(new) {
+                value.outputs.push(at as u32);
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    /// Lets a slot of a node read another value, or nothing.
+    pub fn set_input(&mut self, node: NodeId, slot: usize, value: Option<ValueId>) {
+        let Some(entry) = self.nodes.get_mut(node).and_then(|n| n.inputs.get_mut(slot)) else { return };
+        let old = std::mem::replace(entry, value);
+        if let Some(old) = old.and_then(|v| self.values.get_mut(v)) {
+            old.uses.swap_remove(&Use { node, slot });
+        }
+        if let Some(new) = value.and_then(|v| self.values.get_mut(v)) {
+            new.uses.insert(Use { node, slot });
+        }
+    }
+
+    /// Replaces all inputs of a node, of which the last `captures` are captures.
+    pub fn set_inputs(&mut self, node: NodeId, inputs: &[Option<ValueId>], captures: usize) {
+        let Some(count) = self.nodes.get(node).map(|n| n.inputs.len()) else { return };
+        for slot in 0..count {
+            self.set_input(node, slot, None);
+        }
+        if let Some(n) = self.nodes.get_mut(node) {
+            n.inputs = SmallVec::from_elem(None, inputs.len());
+            n.captures = captures.min(inputs.len());
+        }
+        for (slot, &input) in inputs.iter().enumerate() {
+            self.set_input(node, slot, input);
+        }
+    }
+
+    /// Lets a node compute something else from the same inputs to the same outputs.
+    pub fn set_op(&mut self, node: NodeId, op: Arc<dyn Op>) {
+        if let Some(n) = self.nodes.get_mut(node) {
+            n.op = op;
+        }
+    }
+
+    /// The bodies of a node, for changing what is in them.
+    pub fn bodies_mut(&mut self, node: NodeId) -> &mut [Graph] {
+        self.nodes.get_mut(node).map_or(&mut [], |n| &mut n.bodies)
+    }
+
+    /// Takes the bodies out of a node, to be put back with [`Graph::set_bodies`] or kept.
+    pub fn take_bodies(&mut self, node: NodeId) -> Vec<Graph> {
+        self.nodes.get_mut(node).map(|n| std::mem::take(&mut n.bodies)).unwrap_or_default()
+    }
+
+    /// Replaces the bodies of a node.
+    pub fn set_bodies(&mut self, node: NodeId, bodies: Vec<Graph>) {
+        if let Some(n) = self.nodes.get_mut(node) {
+            n.bodies = bodies;
+        }
+    }
+
+    /// Whether [`Graph::replace_uses`] would agree: `old` is no output of the graph, or `new` can take its place.
+    pub fn may_replace(&self, old: ValueId, new: ValueId) -> bool {
+        match (self.values.get(old), self.values.get(new)) {
+            (Some(from), Some(to)) => {
+                let free = to.outputs.is_empty() && matches!(to.source, Source::Node(..));
+                old == new || from.outputs.is_empty() || free
+            }
+            _ => false,
+        }
+    }
+
+    /// Lets everything that reads `old` read `new`, graph outputs included. Where `old` was a graph output
+    /// with a name, `new` takes over its name if it may, so that the graph keeps its interface.
+    ///
+    /// Returns `false`, and changes nothing, where a graph output would have to lose its name: `new` is an
+    /// input, a constant or an output itself. An Identity node can stand between then.
+    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) -> bool {
+        if old == new {
+            return true;
+        }
+        let Some(from) = self.values.get(old).filter(|_| self.values.get(new).is_some()) else {
+            return false;
+        };
+        if !from.outputs.is_empty() {
+            if !self.may_replace(old, new) {
+                return false;
+            }
+            let name = from.name.clone();
+            let (ty, declared, notes) = (from.ty.clone(), from.declared.clone(), from.notes.clone());
+            let places = from.outputs.clone();
+            self.rename_quietly(old, "");
+            self.rename_quietly(new, &name);
+            if let Some(to) = self.values.get_mut(new) {
+                to.declared = declared.or(to.declared.take());
+                to.ty = to.ty.take().or(ty);
+                to.notes = notes.or(to.notes.take());
+                to.outputs = places.clone();
+            }
+            for at in places {
+                if let Some(output) = self.outputs.get_mut(at as usize) {
+                    *output = new;
+                }
+            }
+            if let Some(from) = self.values.get_mut(old) {
+                from.outputs.clear();
+            }
+        }
+        let uses = match self.values.get_mut(old) {
+            Some(value) => std::mem::take(&mut value.uses),
+            None => return false,
+        };
+        for u in &uses {
+            if let Some(entry) = self.nodes.get_mut(u.node).and_then(|n| n.inputs.get_mut(u.slot)) {
+                *entry = Some(new);
+            }
+        }
+        if let Some(value) = self.values.get_mut(new) {
+            value.uses.extend(uses);
+        }
+        true
+    }
+
+    /// Gives a value another name; an empty name unnames it.
+    ///
+    /// # Errors
+    /// When another value has that name.
+    pub fn rename(&mut self, id: ValueId, name: &str) -> Result<(), GraphError> {
+        match self.by_name.get(name) {
+            Some(&other) if other != id => Err(GraphError::NameTaken(name.to_owned())),
+            _ => {
+                self.rename_quietly(id, name);
+                Ok(())
+            }
+        }
+    }
+
+    fn rename_quietly(&mut self, id: ValueId, name: &str) {
+        let Some(value) = self.values.get_mut(id) else { return };
+        let name: Arc<str> = Arc::from(name);
+        let old = std::mem::replace(&mut value.name, name.clone());
+        if self.by_name.get(&old) == Some(&id) {
+            self.by_name.remove(&old);
+        }
+        if !name.is_empty() {
+            self.by_name.insert(name, id);
+        }
+    }
+
+    /// Sets what is known of a value's type.
+    pub fn set_type(&mut self, id: ValueId, ty: Option<Type>) {
+        if let Some(value) = self.values.get_mut(id) {
+            value.ty = ty;
+        }
+    }
+
+    /// Sets the type to declare when the graph is written; where nothing else is known, it is what is known.
+    pub fn set_declared(&mut self, id: ValueId, declared: Option<Type>) {
+        if let Some(value) = self.values.get_mut(id) {
+            value.ty = value.ty.take().or_else(|| declared.clone());
+            value.declared = declared;
+        }
+    }
+
+    /// Replaces what is noted of a value.
+    pub fn set_value_notes(&mut self, id: ValueId, notes: Notes) {
+        if let Some(value) = self.values.get_mut(id) {
+            value.notes = (!notes.is_empty()).then(|| Box::new(notes));
+        }
+    }
+
+    /// Names a node.
+    pub fn set_node_name(&mut self, id: NodeId, name: &str) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.name = name.to_owned();
+        }
+    }
+
+    /// Says where a node is, for errors.
+    pub fn place(&self, id: NodeId) -> Place {
+        let Some(node) = self.nodes.get(id) else { return Place::default() };
+        let inputs = node.inputs.iter().map(|input| match input.and_then(|v| self.values.get(v)) {
+            Some(v) => {
+                let name = if v.name.is_empty() { "(unnamed)" } else { &v.name };
+                match &v.ty {
+                    Some(ty) => format!("{name}: {ty}"),
+                    None => format!("{name}: type unknown"),
+                }
+            }
+            None => "(none)".to_owned(),
+        });
+        Place {
+            path: Vec::new(),
+            index: Some(id.index()),
+            node: node.name.clone(),
+            op: qualified(node.op.domain(), node.op.name()),
+            inputs: inputs.collect(),
+            origin: node.origin.to_owned(),
+        }
+    }
+
+    /// How a body of a node is called in a [`Place::path`]: `loop1.body`.
+    pub fn body_path(&self, id: NodeId, body: usize) -> String {
+        let Some(node) = self.nodes.get(id) else { return String::new() };
+        let name = if node.name.is_empty() {
+            format!("{}#{}", node.op.name(), id.index())
+        } else {
+            node.name.clone()
+        };
+        format!("{name}.{}", node.op.body_names().get(body).copied().unwrap_or("body"))
+    }
+
+    /// The nodes so that each comes after those that it reads from, as close to the order of adding as that
+    /// allows.
+    ///
+    /// # Errors
+    /// Where there is a cycle: a node on it.
+    pub fn order(&self) -> Result<Vec<NodeId>, NodeId> {
+        let mut seen = vec![false; self.nodes.bound()];
+        let sorted = self.nodes.iter().all(|(id, node)| {
+            seen[id.index()] = true;
+            let made = |v: &ValueId| self.values.get(*v).and_then(Value::producer);
+            node.inputs.iter().flatten().filter_map(made).all(|p| seen[p.index()])
+        });
+        if sorted {
+            return Ok(self.nodes.iter().map(|(id, _)| id).collect());
+        }
+        // Of the nodes that may come next the one that was added first does, which a depth-first walk such as
+        // petgraph's does not give; that one finds a node on a cycle.
+        let mut left = vec![0usize; self.nodes.bound()];
+        let mut ready = BinaryHeap::new();
+        for (id, node) in self.nodes.iter() {
+            let made = |v: &&ValueId| self.values.get(**v).is_some_and(|v| v.producer().is_some());
+            left[id.index()] = node.inputs.iter().flatten().filter(made).count();
+            if left[id.index()] == 0 {
+                ready.push(Reverse(id));
+            }
+        }
+        let mut order = Vec::with_capacity(self.nodes.live());
+        while let Some(Reverse(id)) = ready.pop() {
+            order.push(id);
+            let outputs = self.nodes.get(id).map_or(&[][..], |n| &n.outputs);
+            for u in outputs.iter().flatten().filter_map(|&v| self.values.get(v)).flat_map(|v| &v.uses) {
+                left[u.node.index()] -= 1;
+                if left[u.node.index()] == 0 {
+                    ready.push(Reverse(u.node));
+                }
+            }
+        }
+        if order.len() == self.nodes.live() {
+            return Ok(order);
+        }
+        petgraph::algo::toposort(self, None).map_err(|cycle| cycle.node_id())
+    }
+}

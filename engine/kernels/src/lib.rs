@@ -1,0 +1,39 @@
+//! Numeric loops on slices and views.
+//!
+//! Elementwise loops, reductions and gathers take dense slices with their shapes and a [`oxidane_pool::Pool`],
+//! and write into slices of the result's size; products and convolutions take tensors. Every length and index is
+//! checked against the shapes before the loops run. Loops are cut by shape, so that the same input gives the same
+//! bits for every number of threads.
+
+mod cells;
+pub mod contract;
+pub mod conv;
+pub mod conv_transpose;
+mod error;
+mod function;
+pub mod gather;
+pub mod gemm;
+mod half_floats;
+mod lanes;
+pub mod map;
+pub mod matmul;
+pub mod norm;
+mod number;
+pub mod pooling;
+mod real;
+pub mod reduce;
+pub mod resize;
+pub mod rnn;
+mod scalar;
+pub mod shuffle;
+pub mod softmax;
+pub mod sort;
+pub mod unique;
+mod walk;
+pub mod window;
+
+pub use error::KernelError;
+pub use function::{Function, Operand};
+pub use number::Number;
+pub use real::{Float, Real};
+pub use scalar::Scalar;

@@ -1,0 +1,145 @@
+//! The small interpreter: node by node, kernels bound on the spot, nothing planned. Constant folding and the
+//! suites use it, and the runtime is held against it.
+
+use oxidane_graph::{Call, Graph, Host, Id, NodeId, OpError, Problem, Run, Source, Stop, Type};
+use oxidane_pool::Pool;
+use oxidane_tensor::{Buffer, Datum};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Interprets graphs under a budget of memory.
+pub struct Interpreter {
+    pool: Pool,
+    /// Bytes that outputs may still take.
+    left: AtomicUsize,
+}
+
+impl Interpreter {
+    /// An interpreter whose kernels' loops run on `pool`, and whose outputs may take `bytes` in all.
+    pub fn new(pool: Pool, bytes: usize) -> Interpreter {
+        Interpreter { pool, left: AtomicUsize::new(bytes) }
+    }
+
+    /// Runs a graph on its inputs (`None` takes an input's default).
+    ///
+    /// # Errors
+    /// The first problem, with its place.
+    pub fn run(&self, graph: &Graph, inputs: Vec<Option<Datum>>) -> Result<Vec<Datum>, Problem> {
+        let mut values: Vec<Option<Datum>> = vec![None; graph.value_bound()];
+        for (id, value) in graph.values() {
+            if let Some(tensor) = value.constant() {
+                values[id.index()] = Some(tensor.clone().into());
+            }
+        }
+        let mut inputs = inputs.into_iter();
+        for &id in graph.inputs() {
+            let default = match graph.value(id).source() {
+                Source::Input { default } => default.clone().map(Datum::Tensor),
+                _ => None,
+            };
+            values[id.index()] = inputs.next().flatten().or(default);
+        }
+        let order = graph.order().map_err(|n| Problem::new(graph.place(n), OpError::new("is on a cycle")))?;
+        let mut uses: Vec<usize> = vec![0; graph.value_bound()];
+        for (id, value) in graph.values() {
+            uses[id.index()] = value.uses().len();
+        }
+        for &output in graph.outputs() {
+            uses[output.index()] += 1;
+        }
+        for id in order {
+            let node = graph.node(id);
+            let mut given = Vec::with_capacity(node.inputs().len());
+            for &slot in node.inputs() {
+                let Some(value) = slot else {
+                    given.push(None);
+                    continue;
+                };
+                uses[value.index()] -= 1;
+                let datum = match uses[value.index()] {
+                    0 => values[value.index()].take(),
+                    _ => values[value.index()].clone(),
+                };
+                let missing = || {
+                    let name = graph.value(value).name();
+                    Problem::new(graph.place(id), OpError::new(format!("input `{name}` has no value")))
+                };
+                given.push(Some(datum.ok_or_else(missing)?));
+            }
+            let outputs = self.node(graph, id, given).map_err(|e| Problem::new(graph.place(id), e))?;
+            for (slot, datum) in node.outputs().iter().zip(outputs) {
+                if let Some(value) = slot {
+                    values[value.index()] = datum;
+                }
+            }
+        }
+        let take = |&id: &oxidane_graph::ValueId| {
+            values[id.index()].clone().ok_or_else(|| {
+                let name = graph.value(id).name();
+                Problem::at(format!("output `{name}`"), OpError::new("has no value"))
+            })
+        };
+        graph.outputs().iter().map(take).collect()
+    }
+
+    /// Runs one node on its inputs, captures last.
+    ///
+    /// # Errors
+    /// When there is no kernel, or the kernel fails.
+    pub fn node(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        mut inputs: Vec<Option<Datum>>,
+    ) -> Result<Vec<Option<Datum>>, OpError> {
+        let node = graph.node(id);
+        let captured = inputs.split_off(inputs.len() - node.captures());
+        let types: Vec<Option<Type>> = inputs.iter().map(|i| i.as_ref().and_then(Type::of)).collect();
+        let constants = vec![None; inputs.len()];
+        let wanted: Vec<bool> = node.outputs().iter().map(Option::is_some).collect();
+        let call = Call { inputs: &types, constants: &constants, outputs: &wanted };
+        let kernel = node.op().kernel(&call)?;
+        let host = NodeHost { interpreter: self, bodies: node.bodies(), captured };
+        let mut run = Run::new(inputs, &wanted, &host);
+        kernel.run(&mut run)?;
+        Ok(run.into_outputs())
+    }
+}
+
+struct NodeHost<'a> {
+    interpreter: &'a Interpreter,
+    bodies: &'a [Graph],
+    captured: Vec<Option<Datum>>,
+}
+
+impl Host for NodeHost<'_> {
+    fn allocate(&self, _: usize, bytes: usize) -> Result<Buffer, OpError> {
+        let left = &self.interpreter.left;
+        let spend = |had: usize| had.checked_sub(bytes);
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).map_err(|had| {
+            OpError::stopped(
+                Stop::Budget,
+                format!("an output needs {bytes} bytes, but only {had} are left of the budget"),
+            )
+        })?;
+        Ok(Buffer::zeroed(bytes)?)
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.interpreter.pool
+    }
+
+    fn checkpoint(&self) -> Result<(), OpError> {
+        Ok(())
+    }
+
+    fn body_output(&self, body: usize, output: usize) -> Option<Type> {
+        let graph = self.bodies.get(body)?;
+        graph.value(*graph.outputs().get(output)?).ty().cloned()
+    }
+
+    fn run_body(&self, body: usize, inputs: Vec<Datum>) -> Result<Vec<Datum>, OpError> {
+        let graph = self.bodies.get(body).ok_or_else(|| OpError::new(format!("body {body} is missing")))?;
+        let all = inputs.into_iter().map(Some).chain(self.captured.iter().cloned()).collect();
+        self.interpreter.run(graph, all).map_err(OpError::from)
+    }
+}

@@ -1,0 +1,165 @@
+//! [Clip](https://onnx.ai/onnx/operators/onnx__Clip.html): elements cut to a range.
+
+use crate::math::by_type::by_type;
+use crate::math::unary::{UNCONSUMED, apply};
+use crate::{Case, Form, Room, Step, attributes, floats, ints, of_room, types};
+use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared};
+use oxidane_kernels::{Function, Number, map};
+use oxidane_tensor::{CastRules, DType, Element};
+
+attributes! {
+    /// Elements below the second input become it, then elements above the third become that.
+    pub struct Clip {}
+}
+
+static SIGNATURE: Signature = Signature {
+    inputs: &[
+        Param::one("input", types::NUMERIC, "T"),
+        Param::optional("min", types::NUMERIC, "T"),
+        Param::optional("max", types::NUMERIC, "T"),
+    ],
+    outputs: &[Param::one("output", types::NUMERIC, "T")],
+};
+
+/// The room of Clip.
+pub static ROOM: Room = Room {
+    domain: "",
+    name: "Clip",
+    since: &[1, 6, 11, 12, 13],
+    signature: &SIGNATURE,
+    read: |a| Ok(shared(Clip::read(a)?)),
+    steps: &[
+        UNCONSUMED,
+        Step {
+            to: 11,
+            up: |d| {
+                d.float_to_input("min", 1)?;
+                d.float_to_input("max", 2)
+            },
+            down: |d| {
+                for (name, slot) in [("max", 2), ("min", 1)] {
+                    if d.input(slot).is_none() {
+                        continue;
+                    }
+                    let bound = d.constant(slot).and_then(|t| t.to_f64s().ok()?.first().copied());
+                    let Some(bound) = bound else {
+                        return Err(OpError::new(format!(
+                            "input {slot} (`{name}`) is computed, but this opset wants a constant attribute"
+                        ))
+                        .help("export to opset 11 or later"));
+                    };
+                    d.attributes.set(name, bound as f32);
+                    d.drop_input(slot);
+                }
+                Ok(())
+            },
+        },
+    ],
+    cases: || {
+        let x = || floats(&[2, 3], &[-2.0, -1.0, 0.0, 0.5, 1.0, 2.0]);
+        let bound = |v: f32| floats(&[], &[v]);
+        let mut cases = vec![
+            Case::new("both", Clip {})
+                .input(x())
+                .input(bound(-1.0))
+                .input(bound(0.75))
+                .expect(floats(&[2, 3], &[-1.0, -1.0, 0.0, 0.5, 0.75, 0.75])),
+            Case::new("min", Clip {})
+                .input(x())
+                .input(bound(0.0))
+                .expect(floats(&[2, 3], &[0.0, 0.0, 0.0, 0.5, 1.0, 2.0])),
+            Case::new("max", Clip {})
+                .input(x())
+                .absent()
+                .input(bound(0.0))
+                .expect(floats(&[2, 3], &[-2.0, -1.0, 0.0, 0.0, 0.0, 0.0])),
+            Case::new("neither", Clip {}).input(x()).expect(x()),
+            // The specification: where min is above max, every element becomes max.
+            Case::new("crossed", Clip {})
+                .input(x())
+                .input(bound(2.0))
+                .input(bound(1.0))
+                .expect(floats(&[2, 3], &[1.0; 6])),
+            Case::new("empty", Clip {}).input(floats(&[0], &[])).input(bound(2.0)).expect(floats(&[0], &[])),
+        ];
+        for (name, dtype) in [
+            ("int64", DType::I64),
+            ("int32", DType::I32),
+            ("int16", DType::I16),
+            ("int8", DType::I8),
+            ("uint64", DType::U64),
+            ("uint32", DType::U32),
+            ("uint16", DType::U16),
+            ("uint8", DType::U8),
+            ("double", DType::F64),
+            ("float16", DType::F16),
+            ("bfloat16", DType::BF16),
+        ] {
+            let of = |shape: &[usize], values: &[i64]| {
+                ints(shape, values).cast(dtype, CastRules::default()).expect("a number")
+            };
+            cases.push(
+                Case::new(name, Clip {})
+                    .input(of(&[4], &[1, 2, 3, 4]))
+                    .input(of(&[], &[2]))
+                    .input(of(&[], &[3]))
+                    .expect(of(&[4], &[2, 2, 3, 3])),
+            );
+        }
+        cases
+    },
+};
+
+impl Op for Clip {
+    of_room!();
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        ctx.set(0, ctx.known_ty(0)?.clone());
+        for slot in [1, 2] {
+            if let Some(shape) = ctx.shape(slot)
+                && shape.iter().any(|d| d.as_known().is_some_and(|d| d != 1))
+            {
+                return Err(Unknown::wrong(format!("{} must be a scalar", ctx.called(slot))));
+            }
+        }
+        Ok(())
+    }
+
+    fn in_place(&self) -> &[usize] {
+        &[0]
+    }
+
+    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        kernel(|run| {
+            let dtype = run.tensor(0)?.dtype();
+            by_type!(dtype, number T => clip::<T>(run))
+        })
+    }
+}
+
+fn clip<T: oxidane_kernels::Operand>(run: &mut Run<'_>) -> Result<(), OpError> {
+    let (min, max) = (bound::<T>(run, 1)?, bound::<T>(run, 2)?);
+    if T::FLOAT {
+        let wide = |bound: Option<T>, open: f64| bound.map_or(open, Number::to_f64);
+        let function = Function::Clip { min: wide(min, f64::NEG_INFINITY), max: wide(max, f64::INFINITY) };
+        let x = run.take(0)?;
+        return apply::<T>(run, function, x);
+    }
+    let x = run.dense(0)?;
+    let mut out = run.allocate(0, T::DTYPE, x.shape())?;
+    map::clip::<T>(run.pool(), (min, max), x.slice()?, out.slice_mut()?)?;
+    run.set(0, out.freeze());
+    Ok(())
+}
+
+/// The scalar of an input, where it is given.
+fn bound<T: Element>(run: &Run<'_>, slot: usize) -> Result<Option<T>, OpError> {
+    let Some(tensor) = run.try_tensor(slot)? else { return Ok(None) };
+    match *tensor.values::<T>()? {
+        [value] => Ok(Some(value)),
+        _ => Err(OpError::new(format!(
+            "input {slot} must be a scalar, but has the shape {:?}",
+            tensor.shape()
+        ))),
+    }
+}

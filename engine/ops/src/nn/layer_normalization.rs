@@ -1,0 +1,195 @@
+//! [LayerNormalization](https://onnx.ai/onnx/operators/onnx__LayerNormalization.html): the last dimensions of each
+//! row brought to mean 0 and variance 1.
+
+use crate::math::by_type::by_type;
+use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
+use oxidane_graph::{
+    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, axis_index, kernel,
+    shared,
+};
+use oxidane_kernels::map::{Binary, binary};
+use oxidane_kernels::norm::layer_norm;
+use oxidane_kernels::{Float, Number};
+use oxidane_tensor::{CastRules, DType, Tensor, TensorMut, element_count};
+
+attributes! {
+    /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over the dimensions from `axis` on.
+    pub struct LayerNormalization {
+        axis: i64 = -1,
+        epsilon: f32 = 1e-5,
+        /// The type of the outputs of statistics: 1 is `float`, 16 `bfloat16`.
+        stash_type: DType = DType::F32,
+    }
+}
+
+static SIGNATURE: Signature = Signature {
+    inputs: &[
+        Param::one("X", types::FLOAT, "T"),
+        Param::one("Scale", types::FLOAT, "T"),
+        Param::optional("B", types::FLOAT, "T"),
+    ],
+    outputs: &[
+        Param::one("Y", types::FLOAT, "T"),
+        Param::optional("Mean", types::STATISTICS, "U"),
+        Param::optional("InvStdDev", types::STATISTICS, "U"),
+    ],
+};
+
+/// The room of LayerNormalization.
+pub static ROOM: Room = Room {
+    domain: "",
+    name: "LayerNormalization",
+    since: &[17],
+    signature: &SIGNATURE,
+    read: |a| Ok(shared(LayerNormalization::read(a)?)),
+    steps: &[],
+    cases: || {
+        let op = |axis| LayerNormalization { axis, epsilon: 1e-5, stash_type: DType::F32 };
+        let mut cases = vec![
+            // By hand: the rows have the means 2 and 3 and the variances 1 and 4.
+            Case::new("rows", LayerNormalization { epsilon: 0.0, ..op(-1) })
+                .input(floats(&[2, 2], &[1.0, 3.0, 5.0, 1.0]))
+                .input(floats(&[2], &[1.0, 2.0]))
+                .input(floats(&[2], &[0.0, 1.0]))
+                .outputs(3)
+                .expect(floats(&[2, 2], &[-1.0, 3.0, 1.0, -1.0]))
+                .expect(floats(&[2, 1], &[2.0, 3.0]))
+                .expect(floats(&[2, 1], &[1.0, 0.5])),
+            Case::new("from the second", op(1))
+                .input(noise(&[2, 3, 4, 5], 1))
+                .input(noise(&[3, 4, 5], 2))
+                .outputs(3),
+            Case::new("from the first", op(0)).input(noise(&[3, 4], 3)).input(noise(&[3, 4], 4)),
+            Case::new("broadcast", op(1))
+                .input(noise(&[2, 3, 4], 5))
+                .input(noise(&[4], 6))
+                .input(noise(&[3, 1], 7)),
+            Case::new("a scale of each row", op(-1))
+                .input(noise(&[2, 3, 4], 8))
+                .input(noise(&[2, 1, 4], 9))
+                .input(noise(&[4], 10)),
+            Case::new("narrow statistics", LayerNormalization { stash_type: DType::BF16, ..op(-1) })
+                .input(noise(&[3, 4], 11))
+                .input(noise(&[4], 12))
+                .outputs(3),
+            Case::new("no rows", op(-1))
+                .input(floats(&[0, 4], &[]))
+                .input(noise(&[4], 13))
+                .outputs(2)
+                .expect(floats(&[0, 4], &[]))
+                .expect(floats(&[0, 1], &[])),
+        ];
+        for (name, dtype) in [("double", DType::F64), ("float16", DType::F16), ("bfloat16", DType::BF16)] {
+            cases.push(
+                Case::new(name, op(-2))
+                    .input(noise_of(dtype, &[2, 4, 5], 14))
+                    .input(noise_of(dtype, &[4, 5], 15))
+                    .input(noise_of(dtype, &[4, 5], 16)),
+            );
+        }
+        cases
+    },
+};
+
+/// One element for each place of a row of shape `row`; `None` where rows have different ones.
+///
+/// # Errors
+/// When there is no memory.
+pub(super) fn of_row(tensor: &Tensor, row: &[usize]) -> Result<Option<Tensor>, OpError> {
+    let extra = tensor.rank().saturating_sub(row.len());
+    if tensor.shape()[..extra].iter().any(|&n| n != 1) {
+        return Ok(None);
+    }
+    match tensor.reshape(&tensor.shape()[extra..])?.broadcast_to(row) {
+        Ok(whole) => Ok(Some(whole.to_dense()?)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// `x` combined with a tensor that broadcasts to its shape.
+///
+/// # Errors
+/// When it does not, or there is no memory.
+pub(super) fn combined<T: Number>(
+    run: &Run<'_>,
+    operator: Binary,
+    x: &Tensor,
+    other: &Tensor,
+) -> Result<Tensor, OpError> {
+    let other = other.to_dense()?;
+    let mut out = TensorMut::zeroed(T::DTYPE, x.shape())?;
+    let (a, b) = ((x.slice::<T>()?, x.shape()), (other.slice::<T>()?, other.shape()));
+    binary(run.pool(), operator, a, b, (out.slice_mut()?, x.shape()))?;
+    Ok(out.freeze())
+}
+
+impl LayerNormalization {
+    fn run<T: Float>(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        let x = run.dense(0)?;
+        let axis = axis_index(self.axis, x.rank())?;
+        let (rows, row) = x.shape().split_at(axis);
+        let size = element_count(row)?;
+        let (scale, bias) = (run.dense(1)?, run.try_tensor(2)?.map(Tensor::to_dense).transpose()?);
+        let placed = (of_row(&scale, row)?, bias.as_ref().map(|b| of_row(b, row)).transpose()?.flatten());
+        let simple = placed.0.is_some() && placed.1.is_some() == bias.is_some();
+        let values = |t: &Option<Tensor>| -> Result<Option<Vec<T>>, OpError> {
+            Ok(t.as_ref().filter(|_| simple).map(|t| t.slice::<T>()).transpose()?.map(<[T]>::to_vec))
+        };
+        let (place_scale, place_bias) = (values(&placed.0)?, values(&placed.1)?);
+        let count = element_count(rows)?;
+        let wanted = run.wants(1) || run.wants(2);
+        // The mean of nothing is no number.
+        let mut means = vec![f32::NAN; if wanted { count } else { 0 }];
+        let mut deviations = means.clone();
+        let pool = run.pool();
+        let mut out = run.allocate(0, T::DTYPE, x.shape())?;
+        let statistics = (wanted && size > 0).then_some((&mut means[..], &mut deviations[..]));
+        let place = (place_scale.as_deref(), place_bias.as_deref());
+        layer_norm::<T>(pool, x.slice()?, size, place, self.epsilon, out.slice_mut()?, statistics)?;
+        let mut y = out.freeze();
+        if !simple {
+            y = combined::<T>(run, Binary::Mul, &y, &scale)?;
+            if let Some(bias) = &bias {
+                y = combined::<T>(run, Binary::Add, &y, bias)?;
+            }
+        }
+        run.set(0, y);
+        let mut shape = rows.to_vec();
+        shape.resize(x.rank(), 1);
+        for (output, values) in [(1, means), (2, deviations)] {
+            if run.wants(output) {
+                let tensor = Tensor::new(&shape, &values)?.cast(self.stash_type, CastRules::default())?;
+                run.set(output, tensor);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Op for LayerNormalization {
+    of_room!();
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        let x = ctx.known_ty(0)?.clone();
+        match x.shape() {
+            Some(shape) => {
+                let axis = axis_index(self.axis, shape.len())?;
+                let mut dims = Dims::from_slice(&shape[..axis]);
+                dims.resize(shape.len(), Dim::known(1));
+                ctx.set_tensor(1, self.stash_type, dims.clone());
+                ctx.set_tensor(2, self.stash_type, dims);
+            }
+            None => {
+                ctx.set_unranked(1, self.stash_type);
+                ctx.set_unranked(2, self.stash_type);
+            }
+        }
+        ctx.set(0, x);
+        Ok(())
+    }
+
+    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let op = self.clone();
+        kernel(move |run| by_type!(run.tensor(0)?.dtype(), float T => op.run::<T>(run)))
+    }
+}

@@ -1,0 +1,79 @@
+//! [Flatten](https://onnx.ai/onnx/operators/onnx__Flatten.html): a matrix of the sizes before an axis and after.
+
+use super::axes::front_axis;
+use crate::{Case, Form, Room, Step, attributes, noise, of_room, types};
+use oxidane_graph::{
+    Call, Dim, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, axis_index, kernel, shared,
+};
+use oxidane_tensor::element_count;
+
+attributes! {
+    /// A matrix: the axes before `axis` make its rows, the others its columns.
+    pub struct Flatten { axis: i64 = 1 }
+}
+
+static SIGNATURE: Signature = Signature {
+    inputs: &[Param::one("input", types::ALL, "T")],
+    outputs: &[Param::one("output", types::ALL, "T")],
+};
+
+/// The room of Flatten.
+pub static ROOM: Room = Room {
+    domain: "",
+    name: "Flatten",
+    since: &[1, 9, 11, 13, 21, 23, 24, 25],
+    signature: &SIGNATURE,
+    read: |a| Ok(shared(Flatten::read(a)?)),
+    steps: &[Step { to: 11, up: |_| Ok(()), down: front_axis }],
+    cases: || {
+        let x = || noise(&[2, 3, 4], 1);
+        let flat = |shape: &[usize]| noise(shape, 1);
+        // NumPy: reshape of the same values.
+        vec![
+            Case::new("default", Flatten { axis: 1 }).input(x()).expect(flat(&[2, 12])),
+            Case::new("front", Flatten { axis: 0 }).input(x()).expect(flat(&[1, 24])),
+            Case::new("behind", Flatten { axis: 3 }).input(x()).expect(flat(&[24, 1])),
+            Case::new("negative", Flatten { axis: -1 }).input(x()).expect(flat(&[6, 4])),
+            Case::new("scalar", Flatten { axis: 0 }).input(noise(&[], 1)).expect(flat(&[1, 1])),
+        ]
+    },
+};
+
+impl Flatten {
+    /// The number of axes that make the rows; the rank itself is allowed.
+    fn split(&self, rank: usize) -> Result<usize, OpError> {
+        if self.axis == rank as i64 { Ok(rank) } else { axis_index(self.axis, rank) }
+    }
+}
+
+impl Op for Flatten {
+    of_room!();
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        let dtype = ctx.dtype(0)?;
+        let dims = match ctx.shape(0) {
+            Some(shape) => {
+                let (rows, columns) = shape.split_at(self.split(shape.len())?);
+                [rows, columns].map(|dims| dims.iter().fold(Dim::known(1), |n, &d| n * d))
+            }
+            None => [ctx.unknown_dim(0, 0), ctx.unknown_dim(0, 1)],
+        };
+        ctx.set_tensor(0, dtype, dims);
+        Ok(())
+    }
+
+    fn in_place(&self) -> &[usize] {
+        &[0]
+    }
+
+    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let op = self.clone();
+        kernel(move |run| {
+            let data = run.take(0)?;
+            let (rows, columns) = data.shape().split_at(op.split(data.rank())?);
+            let shape = [element_count(rows)?, element_count(columns)?];
+            run.set(0, data.reshape(&shape)?);
+            Ok(())
+        })
+    }
+}

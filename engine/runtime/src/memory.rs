@@ -1,0 +1,172 @@
+//! Which outputs share memory, and the blocks that they share.
+//!
+//! At compile time every output of a node gets a *color*: outputs of the same color are never needed at the
+//! same time when the nodes run in order, or an op works in place. At run time each color has a block. An
+//! output whose color is still in use, because branches run in parallel or a view outlives its source, gets a
+//! further block instead of waiting or overwriting, so sharing is never wrong, only sometimes not reached.
+
+use oxidane_graph::{Dim, OpError, Stop};
+use oxidane_tensor::{Buffer, Home};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The color of an output.
+pub(crate) type Color = usize;
+
+/// What the outputs of a plan take when its symbols are bound.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Bytes of each color's block: its largest output; zero where only a run will tell.
+    pub(crate) blocks: Vec<usize>,
+}
+
+impl MemoryPlan {
+    /// Bytes of all blocks together, without those whose size only a run will tell.
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().fold(0, |n, &b| n.saturating_add(b))
+    }
+}
+
+/// Assigns colors along an order: first to last use.
+#[derive(Default)]
+pub(crate) struct Coloring {
+    /// For each color, the sizes in bytes of the outputs that have it.
+    sizes: Vec<Vec<Dim>>,
+    /// Colors that no value needs at this point.
+    free: Vec<Color>,
+}
+
+impl Coloring {
+    /// A color for an output of `bytes` (`None`: unknown) that nothing needs now: of the same size if possible,
+    /// else the one whose known size fits best.
+    pub(crate) fn take(&mut self, bytes: Option<Dim>) -> Color {
+        let Some(bytes) = bytes else {
+            self.sizes.push(Vec::new());
+            return self.sizes.len() - 1;
+        };
+        let same = self.free.iter().rposition(|&c| self.sizes[c].contains(&bytes));
+        let at = same.or_else(|| {
+            let wanted = bytes.as_known()?;
+            let known =
+                |c: Color| self.sizes[c].iter().map(|d| d.as_known()).try_fold(0, |m, d| Some(d?.max(m)));
+            (0..self.free.len())
+                .filter_map(|i| Some((known(self.free[i]).filter(|&k| k > 0)?.abs_diff(wanted), i)))
+                .min()
+                .map(|(_, i)| i)
+        });
+        match at {
+            Some(at) => {
+                let color = self.free.swap_remove(at);
+                self.add(color, bytes);
+                color
+            }
+            None => {
+                self.sizes.push(vec![bytes]);
+                self.sizes.len() - 1
+            }
+        }
+    }
+
+    /// Notes that one more output of `bytes` has a color.
+    pub(crate) fn add(&mut self, color: Color, bytes: Dim) {
+        if !self.sizes[color].contains(&bytes) {
+            self.sizes[color].push(bytes);
+        }
+    }
+
+    /// Gives back the color of a value after its last use.
+    pub(crate) fn release(&mut self, color: Color) {
+        self.free.push(color);
+    }
+
+    /// The sizes by color.
+    pub(crate) fn into_sizes(self) -> Vec<Vec<Dim>> {
+        self.sizes
+    }
+}
+
+/// Blocks kept for a color beyond this many are given back to the system.
+const KEPT_PER_COLOR: usize = 4;
+
+/// The blocks of a plan, shared by all of its runs.
+pub(crate) struct Memory {
+    colors: Vec<Mutex<Vec<Buffer>>>,
+    /// Bytes of blocks in use and at rest.
+    held: AtomicUsize,
+}
+
+impl Memory {
+    pub(crate) fn new(colors: usize) -> Memory {
+        Memory { colors: (0..colors).map(|_| Mutex::default()).collect(), held: AtomicUsize::new(0) }
+    }
+
+    /// A block of exactly `bytes`, of capacity at least `planned`, that comes back here when it is dropped.
+    pub(crate) fn take(
+        self: &Arc<Memory>,
+        color: Color,
+        bytes: usize,
+        planned: usize,
+        limit: usize,
+    ) -> Result<Buffer, OpError> {
+        let resting = {
+            let mut blocks = self.colors[color].lock().unwrap_or_else(PoisonError::into_inner);
+            let fits = blocks.iter().position(|b| b.capacity() >= bytes);
+            let block = fits.map(|at| blocks.swap_remove(at));
+            if block.is_none()
+                && let Some(small) = blocks.pop()
+            {
+                // The sizes of this run are larger: the old block would only be in the way.
+                self.held.fetch_sub(small.capacity(), Ordering::Relaxed);
+            }
+            block
+        };
+        let mut block = match resting {
+            Some(block) => block,
+            None => {
+                let size = bytes.max(planned);
+                let held = self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+                if held > limit {
+                    self.held.fetch_sub(size, Ordering::Relaxed);
+                    return Err(over_budget(bytes, limit));
+                }
+                match Buffer::zeroed(size) {
+                    Ok(block) => block,
+                    Err(error) => {
+                        self.held.fetch_sub(size, Ordering::Relaxed);
+                        return Err(error.into());
+                    }
+                }
+            }
+        };
+        block.set_len(bytes);
+        Ok(block.with_home(self.clone(), color))
+    }
+
+    /// Gives all resting blocks back to the system.
+    pub(crate) fn trim(&self) {
+        for color in &self.colors {
+            let blocks = std::mem::take(&mut *color.lock().unwrap_or_else(PoisonError::into_inner));
+            let bytes: usize = blocks.iter().map(Buffer::capacity).sum();
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+pub(crate) fn over_budget(bytes: usize, limit: usize) -> OpError {
+    OpError::stopped(
+        Stop::Budget,
+        format!("an output of {bytes} bytes would exceed the memory limit of {limit} bytes"),
+    )
+    .help("raise the limit, or use smaller inputs")
+}
+
+impl Home for Memory {
+    fn put_back(&self, color: usize, block: Buffer) {
+        let mut blocks = self.colors[color].lock().unwrap_or_else(PoisonError::into_inner);
+        if blocks.len() < KEPT_PER_COLOR {
+            blocks.push(block);
+        } else {
+            self.held.fetch_sub(block.capacity(), Ordering::Relaxed);
+        }
+    }
+}

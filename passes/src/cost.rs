@@ -1,0 +1,27 @@
+use oxidane_graph::{Graph, Node};
+
+/// What a node costs, in a unit of its own: no rule may raise the sum over the nodes that it touches. The
+/// figures rank operators by what they move and compute, whatever the sizes; bodies count with their nodes.
+pub fn cost(node: &Node) -> u64 {
+    let own = match node.op().domain() {
+        "" | "ai.onnx" => match node.op().name() {
+            "Constant" | "Identity" => 1,
+            "Shape" | "Size" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => 2,
+            "MatMul" | "Conv" | "ConvTranspose" | "ConvInteger" | "MatMulInteger" | "QLinearMatMul"
+            | "QLinearConv" | "Einsum" => 32,
+            "Gemm" => 33,
+            "LSTM" | "GRU" | "RNN" => 128,
+            name if name.starts_with("Reduce") || name == "Softmax" || name == "LogSoftmax" => 8,
+            name if name.ends_with("Normalization") => 12,
+            "Attention" => 64,
+            _ => 4,
+        },
+        _ => 8,
+    };
+    node.bodies().iter().map(graph_cost).fold(own, u64::saturating_add)
+}
+
+/// The sum over all nodes of a graph.
+pub fn graph_cost(graph: &Graph) -> u64 {
+    graph.nodes().map(|(_, node)| cost(node)).fold(0, u64::saturating_add)
+}

@@ -1,0 +1,181 @@
+//! Rewriting a graph: driver, patterns and passes.
+//!
+//! A [`Rule`] is rooted at some operators and rewrites one neighbourhood; [`drive`] offers it every node and
+//! comes back only to what was touched. [`Pattern`]s describe a neighbourhood as an expression. A sweep
+//! (dead code, common subexpressions) looks at a whole graph once. [`optimize`] runs them in the order
+//! canonical, fold, fuse, in the bodies of control flow as well, and tells in its [`Report`] what each did and
+//! why not.
+//!
+//! The graph keeps its interface: names, order and types of its inputs and outputs, and symbolic sizes.
+
+#![forbid(unsafe_code)]
+
+mod canonical;
+mod cost;
+mod driver;
+mod fold;
+mod fuse;
+mod options;
+pub mod pattern;
+mod report;
+mod site;
+
+pub use cost::{cost, graph_cost};
+pub use driver::{Refused, Rule, drive};
+pub use options::{Level, Options, UnknownPass};
+pub use pattern::Pattern;
+pub use report::{Fired, Refusal, Report};
+pub use site::Site;
+
+use oxidane_graph::{Graph, Id, Inference, MAX_DEPTH, infer};
+
+/// When a pass runs; the order is that of the variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// One way to write each thing: nothing without effect, nothing twice.
+    Canonical,
+    /// What is constant is computed.
+    Fold,
+    /// Several nodes become one that does the same in fewer passes over memory.
+    Fuse,
+}
+
+/// A pass by name, for listing and switching off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// The name, as reports and [`Options::without`] use it.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+    /// When it runs.
+    pub stage: Stage,
+}
+
+/// All passes in the order in which they run.
+pub fn passes() -> Vec<Pass> {
+    let rules = |stage: Stage| {
+        rules(stage).into_iter().map(move |rule| Pass { name: rule.name(), doc: rule.doc(), stage })
+    };
+    rules(Stage::Canonical)
+        .chain([
+            Pass { name: canonical::cse::NAME, doc: canonical::cse::DOC, stage: Stage::Canonical },
+            Pass { name: canonical::dead::NAME, doc: canonical::dead::DOC, stage: Stage::Canonical },
+        ])
+        .chain(rules(Stage::Fold))
+        .chain(rules(Stage::Fuse))
+        .collect()
+}
+
+/// The rules of a stage.
+pub fn rules(stage: Stage) -> Vec<Box<dyn Rule>> {
+    match stage {
+        Stage::Canonical => canonical::rules(),
+        Stage::Fold => fold::rules(),
+        Stage::Fuse => fuse::rules(),
+    }
+}
+
+/// Rewrites a graph and its bodies as `options` say, and works out all types again.
+///
+/// A graph that does not hold together (see [`Graph::verify`]) is left as it is: the report then says so.
+pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
+    let mut report = Report::new(graph);
+    if let Err(problems) = graph.verify() {
+        report.unfit = problems.0.first().map(ToString::to_string);
+        return report;
+    }
+    let mut run = Run { options, report: &mut report, walk: Inference::default() };
+    run.walk.graph(graph);
+    if options.level() >= Level::Basic {
+        run.canonical(graph);
+        if run.rules(Stage::Fold, graph) {
+            run.canonical(graph);
+        }
+    }
+    if options.level() >= Level::Full && run.rules(Stage::Fuse, graph) {
+        run.canonical(graph);
+    }
+    infer(graph);
+    report.finish(graph);
+    report
+}
+
+struct Run<'a> {
+    options: &'a Options,
+    report: &'a mut Report,
+    walk: Inference,
+}
+
+impl Run<'_> {
+    fn canonical(&mut self, graph: &mut Graph) {
+        self.rules(Stage::Canonical, graph);
+        if self.options.has(canonical::cse::NAME) {
+            everywhere(graph, self.report, &mut Vec::new(), &mut canonical::cse::sweep);
+            check(graph, canonical::cse::NAME);
+        }
+        if self.options.has(canonical::dead::NAME) {
+            everywhere(graph, self.report, &mut Vec::new(), &mut canonical::dead::sweep);
+            check(graph, canonical::dead::NAME);
+        }
+    }
+
+    /// Applies the rules of a stage; whether any fired.
+    fn rules(&mut self, stage: Stage, graph: &mut Graph) -> bool {
+        let before = self.report.fired().len();
+        let rules: Vec<_> = rules(stage).into_iter().filter(|r| self.options.has(r.name())).collect();
+        if !rules.is_empty() {
+            let rules: Vec<&dyn Rule> = rules.iter().map(|r| &**r).collect();
+            driver::resume(graph, &mut self.walk, &rules, self.options, self.report);
+            check(graph, "a rule");
+        }
+        self.report.fired().len() > before
+    }
+}
+
+/// Runs a sweep on the bodies first, then on the graph that holds them.
+fn everywhere(
+    graph: &mut Graph,
+    report: &mut Report,
+    path: &mut Vec<String>,
+    sweep: &mut dyn FnMut(&mut Graph, &[String], &mut Report),
+) {
+    if path.len() >= MAX_DEPTH {
+        return;
+    }
+    let holders: Vec<_> = graph.nodes().filter(|(_, n)| !n.bodies().is_empty()).map(|(id, _)| id).collect();
+    for id in holders {
+        for k in 0..graph.node(id).bodies().len() {
+            path.push(graph.body_path(id, k));
+            let mut body = std::mem::take(&mut graph.bodies_mut(id)[k]);
+            everywhere(&mut body, report, path, sweep);
+            graph.bodies_mut(id)[k] = body;
+            path.pop();
+        }
+    }
+    sweep(graph, path, report);
+}
+
+/// In debug builds, checks all invariants after a pass.
+fn check(graph: &Graph, pass: &str) {
+    if cfg!(debug_assertions)
+        && let Err(problems) = graph.verify()
+    {
+        panic!("{pass} broke the graph: {problems}");
+    }
+}
+
+/// How a node is called in reports: its name, or its operator and position.
+fn label(graph: &Graph, id: oxidane_graph::NodeId) -> String {
+    match graph.get_node(id) {
+        Some(node) if !node.name().is_empty() => node.name().to_owned(),
+        Some(node) => {
+            let named =
+                node.outputs().iter().flatten().map(|&v| graph.value(v).name()).find(|n| !n.is_empty());
+            match named {
+                Some(name) => format!("{}->{name}", node.op().name()),
+                None => format!("{}#{}", node.op().name(), id.index()),
+            }
+        }
+        None => format!("#{}", id.index()),
+    }
+}

@@ -1,0 +1,20 @@
+//! The official ONNX cases, run on any of our ways of running a model, and reported.
+//!
+//! [`Suites::load`] reads the cases from the archive; [`run_all`] runs them in worker processes, so that a case
+//! that crashes or hangs ends alone; [`Report`] prints tables and writes the page.
+
+#![forbid(unsafe_code)]
+
+mod compare;
+mod page;
+mod report;
+mod run;
+mod suite;
+mod worker;
+
+pub use compare::{Tolerance, compare};
+pub use page::write_page;
+pub use report::Report;
+pub use run::{Plan, run_all};
+pub use suite::{Case, DataSet, Suites};
+pub use worker::{Outcome, Runtime, Verdict, run_case, serve};

@@ -1,0 +1,94 @@
+//! Measuring.
+
+use crate::BenchArgs;
+use anyhow::{Context, Result};
+use std::time::{Duration, Instant};
+
+/// Runs at least so often, however long it takes.
+const LEAST_RUNS: usize = 5;
+
+/// Loads a model, runs it for a while and prints how long that takes.
+///
+/// # Errors
+/// When the model or its inputs cannot be read or run.
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    let start = Instant::now();
+    let model = crate::open(&args.model)?;
+    let opened = start.elapsed();
+    let inputs = args.inputs.read(&model)?;
+    let start = Instant::now();
+    let session = crate::compile(model, &args.model, args.threads)?;
+    let load = opened + start.elapsed();
+
+    let once = || -> Result<Duration> {
+        let inputs = inputs.clone();
+        let start = Instant::now();
+        let outputs = session.run(inputs).with_context(|| format!("{}", args.model.display()))?;
+        let took = start.elapsed();
+        drop(outputs);
+        Ok(took)
+    };
+    let first = once()?;
+    let warm = Instant::now();
+    while warm.elapsed().as_secs_f64() < args.seconds / 4.0 {
+        once()?;
+    }
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < LEAST_RUNS || start.elapsed().as_secs_f64() < args.seconds {
+        times.push(milliseconds(once()?));
+    }
+    let runs = times.len();
+    let (median, least) = median_and_least(&mut times);
+    let peak = peak_rss_mb();
+    let (load, first) = (milliseconds(load), milliseconds(first));
+    if args.json {
+        let line = serde_json::json!({
+            "load_ms": load, "first_ms": first, "median_ms": median, "min_ms": least, "runs": runs,
+            "peak_rss_mb": peak,
+        });
+        println!("{line}");
+    } else {
+        let memory = peak.map_or(String::new(), |mb| format!(", {mb:.0} MB at most"));
+        println!(
+            "median {median:.3} ms, least {least:.3} ms of {runs} runs on {} threads; load {load:.1} ms, \
+             first run {first:.1} ms{memory}",
+            session.runtime().threads()
+        );
+    }
+    Ok(())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+fn median_and_least(times: &mut [f64]) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    let middle = times.len() / 2;
+    let median = match times.len() % 2 {
+        0 => (times[middle - 1] + times[middle]) / 2.0,
+        _ => times[middle],
+    };
+    (median, times[0])
+}
+
+/// The most memory that this process has had resident, in MiB; `None` where the system does not tell.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median_and_least(&mut [3.0, 1.0, 2.0]), (2.0, 1.0));
+        assert_eq!(median_and_least(&mut [4.0, 3.0, 1.0, 2.0]), (2.5, 1.0));
+        assert_eq!(median_and_least(&mut [7.0]), (7.0, 7.0));
+    }
+}

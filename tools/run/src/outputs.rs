@@ -1,0 +1,125 @@
+//! Outputs to files and to the terminal.
+
+use anyhow::{Context, Result, bail};
+use oxidane::{Datum, Outputs, Tensor, npz, onnx};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Writes outputs as an `.npz` file by name, or into a folder as `output_0.pb`, `output_1.pb`, ... Files appear
+/// under their names only when they are complete.
+///
+/// # Errors
+/// When something cannot be written, or NumPy has no such type.
+pub(crate) fn write(to: &Path, outputs: &Outputs) -> Result<()> {
+    if is_npz(to) {
+        let arrays: Vec<(&str, &Tensor)> =
+            outputs.iter().map(|(name, datum)| Ok((name, tensor(name, datum)?))).collect::<Result<_>>()?;
+        return Ok(npz::write_npz(to, arrays)?);
+    }
+    let mut files = Vec::new();
+    for (i, (name, datum)) in outputs.iter().enumerate() {
+        let bytes = onnx::datum_to_bytes(name, datum)
+            .map_err(|e| anyhow::anyhow!("output `{name}` cannot be written: {e}"))?;
+        files.push((to.join(format!("output_{i}.pb")), bytes));
+    }
+    std::fs::create_dir_all(to).with_context(|| format!("cannot make the folder {}", to.display()))?;
+    write_all(&files)
+}
+
+/// Whether a path names an `.npz` file.
+pub(crate) fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))
+}
+
+/// Writes files beside their places and renames them when all are complete.
+///
+/// # Errors
+/// When one cannot be written; then none of them is there.
+pub(crate) fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
+    let beside = |path: &Path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".part");
+        PathBuf::from(name)
+    };
+    let written = files.iter().try_for_each(|(path, bytes)| {
+        std::fs::write(beside(path), bytes).with_context(|| format!("cannot write {}", path.display()))
+    });
+    let done = written.and_then(|()| {
+        files.iter().try_for_each(|(path, _)| {
+            std::fs::rename(beside(path), path).with_context(|| format!("cannot write {}", path.display()))
+        })
+    });
+    if done.is_err() {
+        for (path, _) in files {
+            // It may not exist; the first error is the one to tell.
+            let _ = std::fs::remove_file(beside(path));
+        }
+    }
+    done
+}
+
+fn tensor<'a>(name: &str, datum: &'a Datum) -> Result<&'a Tensor> {
+    match datum {
+        Datum::Tensor(tensor) => Ok(tensor),
+        Datum::Optional(Some(inner)) => tensor_in(name, inner),
+        other => bail!(
+            "output `{name}` is a {}, which an .npz file cannot hold; give a folder to --outputs for .pb files",
+            kind(other)
+        ),
+    }
+}
+
+fn tensor_in<'a>(name: &str, datum: &'a Datum) -> Result<&'a Tensor> {
+    datum.as_tensor().with_context(|| {
+        let kind = kind(datum);
+        format!("output `{name}` is an optional {kind}, which an .npz file cannot hold; give a folder to --outputs")
+    })
+}
+
+fn kind(datum: &Datum) -> &'static str {
+    match datum {
+        Datum::Tensor(_) => "tensor",
+        Datum::Sequence(_) => "sequence",
+        Datum::Optional(_) => "absent value",
+        Datum::Map { .. } => "map",
+    }
+}
+
+/// Prints each output's name, type, shape and elements, long dimensions cut.
+///
+/// # Errors
+/// When the standard output cannot be written to.
+pub(crate) fn show(outputs: &Outputs) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (name, datum) in outputs.iter() {
+        writeln!(out, "{name}: {}", text(datum, 0))?;
+    }
+    Ok(())
+}
+
+/// Sequences show so many items.
+const SHOWN_ITEMS: usize = 10;
+/// Nested sequences show so many levels.
+const SHOWN_LEVELS: usize = 4;
+
+fn text(datum: &Datum, level: usize) -> String {
+    match datum {
+        Datum::Tensor(tensor) => tensor.to_string(),
+        Datum::Optional(None) => "absent".to_owned(),
+        Datum::Optional(Some(inner)) if level < SHOWN_LEVELS => text(inner, level + 1),
+        Datum::Sequence(items) if level < SHOWN_LEVELS => {
+            let more = items.len().saturating_sub(SHOWN_ITEMS);
+            let mut lines = vec![format!("sequence of {}", items.len())];
+            lines.extend(items.iter().take(SHOWN_ITEMS).map(|item| text(item, level + 1)));
+            if more > 0 {
+                lines.push(format!("... and {more} more"));
+            }
+            lines.join("\n  ")
+        }
+        Datum::Map { keys, values } if level < SHOWN_LEVELS => {
+            let items = values.iter().take(SHOWN_ITEMS).map(|v| text(v, level + 1)).collect::<Vec<_>>();
+            format!("map from {keys} to\n  {}", items.join("\n  "))
+        }
+        deeper => format!("a {}", kind(deeper)),
+    }
+}
