@@ -3,14 +3,14 @@
 //! Kernels of one tap multiply the input where it lies; one channel a group runs a direct loop; everything else
 //! gathers the windows of a tile of outputs into bounded scratch and multiplies (im2col by tiles).
 
-use crate::cells::{Cells, with_scratch};
 use crate::gemm::{Matrix, Target, block_product, cut};
 use crate::half_floats::{is_half, narrowed, widened};
 use crate::matmul::without_zero;
 use crate::scalar::{NATIVE_FMA, wide};
+use crate::scratch::with_scratch;
 use crate::window::{Window, unravel};
 use crate::{KernelError, Scalar};
-use oxidane_pool::Pool;
+use oxidane_pool::{Cells, Pool};
 use oxidane_tensor::{DType, Shape, Tensor, TensorMut, element_count};
 
 /// The checked sizes of one convolution.
@@ -143,7 +143,7 @@ pub fn conv_into<T: Scalar>(
     let (rows, cols) = (m.div_ceil(mc), n.div_ceil(nc));
     let image = shape.ic * shape.plane();
     let cells = Cells::new(out);
-    pool.for_each(shape.batch() * shape.groups * rows * cols, |task| {
+    pool.for_each(shape.batch() * shape.groups * rows * cols, &|task| {
         let (item, block) = (task / (rows * cols), task % (rows * cols));
         let group = item % shape.groups;
         let (row, col) = (block / cols * mc, block % cols * nc);

@@ -3,14 +3,13 @@
 //! A product gives what every input adds under every tap; the sums are scattered into the output channel by
 //! channel, in an order that does not depend on the pool.
 
-use crate::cells::Cells;
-use crate::cells::with_scratch;
 use crate::conv::Epilogue;
 use crate::gemm::{Matrix, Target, block_product};
 use crate::half_floats::{is_half, narrowed, widened};
+use crate::scratch::with_scratch;
 use crate::window::{AutoPad, Window, unravel};
 use crate::{KernelError, Scalar};
-use oxidane_pool::Pool;
+use oxidane_pool::{Cells, Pool};
 use oxidane_tensor::{DType, Shape, Tensor, TensorMut, element_count};
 
 /// The checked sizes of one transposed convolution.
@@ -162,7 +161,7 @@ pub fn conv_transpose_into<T: Scalar>(
     let width = (TILE / together.saturating_mul(taps)).max(256.min((1 << 24) / taps)).clamp(1, plane.max(1));
     let blocks = oc.div_ceil(together);
     let cells = Cells::new(out);
-    pool.for_each(batch * groups * blocks, |task| {
+    pool.for_each(batch * groups * blocks, &|task| {
         let (item, first) = (task / blocks, task % blocks * together);
         let group = item % groups;
         let count = together.min(oc - first);

@@ -5,9 +5,9 @@
 //! alone, so that results have the same bits at every width of the pool.
 
 use crate::KernelError;
-use crate::cells::{Cells, with_scratch};
 use crate::scalar::{NATIVE_FMA, Scalar, wide};
-use oxidane_pool::Pool;
+use crate::scratch::with_scratch;
+use oxidane_pool::{Cells, Pool};
 
 /// A matrix in a slice: element `(i, j)` is `data[i * row_step + j * col_step]`. Steps may be zero (repetition).
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +136,7 @@ pub fn products_into<'a, T: Scalar>(
     let groups = count.div_ceil(together);
     let cells = Cells::new(out);
     let failure = std::sync::Mutex::new(None);
-    pool.for_each(groups * rows * cols, |task| {
+    pool.for_each(groups * rows * cols, &|task| {
         let (group, block) = (task / (rows * cols), task % (rows * cols));
         let (row, col) = (block / cols * mc, block % cols * nc);
         let (height, width) = (mc.min(m - row), nc.min(n - col));

@@ -5,7 +5,6 @@
 //! checked against the shapes before the loops run. Loops are cut by shape, so that the same input gives the same
 //! bits for every number of threads.
 
-mod cells;
 pub mod contract;
 pub mod conv;
 pub mod conv_transpose;
@@ -25,6 +24,7 @@ pub mod reduce;
 pub mod resize;
 pub mod rnn;
 mod scalar;
+mod scratch;
 pub mod shuffle;
 pub mod softmax;
 pub mod sort;

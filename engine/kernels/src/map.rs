@@ -4,7 +4,7 @@
 
 use crate::error::check_len;
 use crate::lanes::{CHUNK, vectorized};
-use crate::walk::Walk;
+use crate::walk::{Row, Walk};
 use crate::{Function, KernelError, Number, Operand};
 use oxidane_pool::Pool;
 
@@ -84,13 +84,10 @@ pub fn zip<A: Copy + Sync, B: Copy + Sync, C: Send>(
     (output, shape): (&mut [C], &[usize]),
     f: impl Fn(A, B) -> C + Sync,
 ) -> Result<(), KernelError> {
-    check_len("first input", a.len(), a_shape)?;
-    check_len("second input", b.len(), b_shape)?;
-    check_len("output", output.len(), shape)?;
-    let walk = Walk::new([a_shape, b_shape], shape)?;
+    let walk = Walk::of([(a.len(), a_shape), (b.len(), b_shape)], (output.len(), shape))?;
     let inner = walk.inner();
     pool.for_each_piece(output, CHUNK, |i, piece| {
-        walk.rows(i * CHUNK, piece.len(), |at, [p, q], n| {
+        for Row { at, positions: [p, q], len: n } in walk.rows(i * CHUNK, piece.len()) {
             let row = &mut piece[at..at + n];
             vectorized(|| match inner {
                 [0, 0] => {
@@ -110,9 +107,8 @@ pub fn zip<A: Copy + Sync, B: Copy + Sync, C: Send>(
                     row.iter_mut().zip(both).for_each(|(z, (&x, &y))| *z = f(x, y));
                 }
             });
-        });
+        }
     });
-    debug_assert!(walk.count() == output.len());
     Ok(())
 }
 
@@ -381,14 +377,11 @@ pub fn select<T: Clone + Send + Sync>(
     (b, b_shape): (&[T], &[usize]),
     (output, shape): (&mut [T], &[usize]),
 ) -> Result<(), KernelError> {
-    check_len("condition", condition.len(), condition_shape)?;
-    check_len("first input", a.len(), a_shape)?;
-    check_len("second input", b.len(), b_shape)?;
-    check_len("output", output.len(), shape)?;
-    let walk = Walk::new([condition_shape, a_shape, b_shape], shape)?;
+    let inputs = [(condition.len(), condition_shape), (a.len(), a_shape), (b.len(), b_shape)];
+    let walk = Walk::of(inputs, (output.len(), shape))?;
     let [c_step, a_step, b_step] = walk.inner();
     pool.for_each_piece(output, CHUNK, |i, piece| {
-        walk.rows(i * CHUNK, piece.len(), |at, [c, p, q], n| {
+        for Row { at, positions: [c, p, q], len: n } in walk.rows(i * CHUNK, piece.len()) {
             let row = &mut piece[at..at + n];
             if c_step == 0 {
                 let (from, step, start) = if condition[c] != 0 { (a, a_step, p) } else { (b, b_step, q) };
@@ -407,7 +400,7 @@ pub fn select<T: Clone + Send + Sync>(
                     *z = if c != 0 { &a[p + j * a_step] } else { &b[q + j * b_step] }.clone();
                 }
             }
-        });
+        }
     });
     Ok(())
 }
@@ -421,19 +414,17 @@ pub fn expand<T: Clone + Send + Sync>(
     (input, input_shape): (&[T], &[usize]),
     (output, shape): (&mut [T], &[usize]),
 ) -> Result<(), KernelError> {
-    check_len("input", input.len(), input_shape)?;
-    check_len("output", output.len(), shape)?;
-    let walk = Walk::new([input_shape], shape)?;
+    let walk = Walk::of([(input.len(), input_shape)], (output.len(), shape))?;
     let [step] = walk.inner();
     pool.for_each_piece(output, CHUNK, |i, piece| {
-        walk.rows(i * CHUNK, piece.len(), |at, [p], n| {
+        for Row { at, positions: [p], len: n } in walk.rows(i * CHUNK, piece.len()) {
             let row = &mut piece[at..at + n];
             if step == 0 {
                 row.fill(input[p].clone());
             } else {
                 row.clone_from_slice(&input[p..p + n]);
             }
-        });
+        }
     });
     Ok(())
 }

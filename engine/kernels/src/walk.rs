@@ -1,7 +1,7 @@
 //! How several arrays that broadcast to one shape are walked: as few and as long rows as possible.
 
 use crate::KernelError;
-use oxidane_tensor::element_count;
+use crate::error::check_len;
 use smallvec::SmallVec;
 
 /// `N` dense arrays broadcast to one shape. Dimensions of size 1 are dropped and neighbours that all arrays
@@ -12,13 +12,22 @@ pub(crate) struct Walk<const N: usize> {
     sizes: SmallVec<[usize; 6]>,
     /// Steps of each array along each dimension, in elements.
     steps: SmallVec<[[usize; N]; 6]>,
-    count: usize,
 }
 
 impl<const N: usize> Walk<N> {
-    /// The walk over `shape` of arrays of these shapes.
-    pub(crate) fn new(inputs: [&[usize]; N], shape: &[usize]) -> Result<Walk<N>, KernelError> {
-        let count = element_count(shape)?;
+    /// The walk over an output of arrays, each given as the length of its slice and its shape.
+    pub(crate) fn of(
+        inputs: [(usize, &[usize]); N],
+        (len, shape): (usize, &[usize]),
+    ) -> Result<Walk<N>, KernelError> {
+        for (len, shape) in inputs {
+            check_len("input", len, shape)?;
+        }
+        check_len("output", len, shape)?;
+        Walk::new(inputs.map(|(_, shape)| shape), shape)
+    }
+
+    fn new(inputs: [&[usize]; N], shape: &[usize]) -> Result<Walk<N>, KernelError> {
         let mut dense = [1usize; N];
         let mut sizes: SmallVec<[usize; 6]> = SmallVec::new();
         let mut steps: SmallVec<[[usize; N]; 6]> = SmallVec::new();
@@ -62,12 +71,7 @@ impl<const N: usize> Walk<N> {
         }
         sizes.reverse();
         steps.reverse();
-        Ok(Walk { sizes, steps, count })
-    }
-
-    /// Elements of the common shape.
-    pub(crate) fn count(&self) -> usize {
-        self.count
+        Ok(Walk { sizes, steps })
     }
 
     /// The steps of the arrays in a row: 1 or 0 each.
@@ -75,11 +79,8 @@ impl<const N: usize> Walk<N> {
         self.steps[self.steps.len() - 1]
     }
 
-    /// Calls `row(at, positions, length)` for the rows of the `len` elements from `start` on; `at` counts from
-    /// `start`, `positions` are those of the row's first elements in each array.
-    #[inline]
-    pub(crate) fn rows(&self, start: usize, len: usize, mut row: impl FnMut(usize, [usize; N], usize)) {
-        let inner = self.sizes.len() - 1;
+    /// The rows of the `len` elements from `start` on.
+    pub(crate) fn rows(&self, start: usize, len: usize) -> Rows<'_, N> {
         let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, self.sizes.len());
         let mut base = [0usize; N];
         let mut rest = start;
@@ -90,29 +91,61 @@ impl<const N: usize> Walk<N> {
                 *base += index[axis] * step;
             }
         }
-        let mut at = 0;
-        while at < len {
-            let length = (self.sizes[inner] - index[inner]).min(len - at);
-            row(at, base, length);
-            at += length;
-            for (base, step) in base.iter_mut().zip(self.steps[inner]) {
-                *base -= index[inner] * step;
-            }
-            index[inner] = 0;
-            for axis in (0..inner).rev() {
-                index[axis] += 1;
-                for (base, step) in base.iter_mut().zip(self.steps[axis]) {
-                    *base += step;
-                }
-                if index[axis] < self.sizes[axis] {
-                    break;
-                }
-                for (base, step) in base.iter_mut().zip(self.steps[axis]) {
-                    *base -= step * self.sizes[axis];
-                }
-                index[axis] = 0;
-            }
+        Rows { walk: self, index, base, at: 0, len }
+    }
+}
+
+/// A stretch of the common shape in which every array advances by one or stands still.
+pub(crate) struct Row<const N: usize> {
+    /// Where it begins, counted from where the walk started.
+    pub(crate) at: usize,
+    /// Where it begins in each array.
+    pub(crate) positions: [usize; N],
+    /// How long it is.
+    pub(crate) len: usize,
+}
+
+/// The rows of a walk, in order.
+pub(crate) struct Rows<'a, const N: usize> {
+    walk: &'a Walk<N>,
+    index: SmallVec<[usize; 6]>,
+    base: [usize; N],
+    at: usize,
+    len: usize,
+}
+
+impl<const N: usize> Iterator for Rows<'_, N> {
+    type Item = Row<N>;
+
+    // One copy for all loops: a row's work outweighs the call.
+    #[inline(never)]
+    fn next(&mut self) -> Option<Row<N>> {
+        if self.at >= self.len {
+            return None;
         }
+        let Walk { sizes, steps, .. } = self.walk;
+        let inner = sizes.len() - 1;
+        let len = (sizes[inner] - self.index[inner]).min(self.len - self.at);
+        let row = Row { at: self.at, positions: self.base, len };
+        self.at += len;
+        for (base, step) in self.base.iter_mut().zip(steps[inner]) {
+            *base -= self.index[inner] * step;
+        }
+        self.index[inner] = 0;
+        for axis in (0..inner).rev() {
+            self.index[axis] += 1;
+            for (base, step) in self.base.iter_mut().zip(steps[axis]) {
+                *base += step;
+            }
+            if self.index[axis] < sizes[axis] {
+                break;
+            }
+            for (base, step) in self.base.iter_mut().zip(steps[axis]) {
+                *base -= step * sizes[axis];
+            }
+            self.index[axis] = 0;
+        }
+        Some(row)
     }
 }
 

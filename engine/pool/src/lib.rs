@@ -4,7 +4,9 @@
 //! the caller's thread, without a lock or an allocation. Loops are cut by the caller, by shape and never by
 //! width, so that results have the same bits for every width.
 
-#![forbid(unsafe_code)]
+mod cells;
+
+pub use cells::Cells;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,11 +62,14 @@ impl Pool {
     }
 
     /// Runs `task(0)`, ..., `task(count - 1)`, in any order and possibly at the same time.
-    pub fn for_each(&self, count: usize, task: impl Fn(usize) + Sync) {
+    ///
+    /// The task is a trait object on purpose: kernels have thousands of loops, and none of them should bring a
+    /// copy of the scheduler along.
+    pub fn for_each(&self, count: usize, task: &(dyn Fn(usize) + Sync)) {
         match &self.threads {
             Some(threads) if count > 1 => threads.install(|| {
                 use rayon::prelude::*;
-                (0..count).into_par_iter().with_max_len(1).for_each(&task);
+                (0..count).into_par_iter().with_max_len(1).for_each(task);
             }),
             _ => (0..count).for_each(task),
         }
@@ -81,13 +86,14 @@ impl Pool {
         size: usize,
         task: impl Fn(usize, &mut [T]) + Sync,
     ) {
-        match &self.threads {
-            Some(threads) if data.len() > size => threads.install(|| {
-                use rayon::prelude::*;
-                data.par_chunks_mut(size).with_max_len(1).enumerate().for_each(|(i, piece)| task(i, piece));
-            }),
-            _ => data.chunks_mut(size).enumerate().for_each(|(i, piece)| task(i, piece)),
-        }
+        assert!(size > 0, "pieces must have a size");
+        let len = data.len();
+        let cells = Cells::new(data);
+        self.for_each(len.div_ceil(size), &|i| {
+            let at = i * size;
+            // SAFETY: `for_each` runs every index once, and pieces of different indices do not overlap.
+            task(i, unsafe { cells.piece(at, size.min(len - at)) });
+        });
     }
 
     /// Runs `root` on a thread of the pool (the caller's for width 1) with a [`Scope`] on which it and its tasks
@@ -131,7 +137,7 @@ mod tests {
     fn every_index_runs_once() {
         for width in [1, 2, 4] {
             let seen: Vec<AtomicUsize> = (0..100).map(|_| AtomicUsize::new(0)).collect();
-            Pool::new(width).for_each(100, |i| {
+            Pool::new(width).for_each(100, &|i| {
                 seen[i].fetch_add(1, Ordering::Relaxed);
             });
             assert!(seen.iter().all(|n| n.load(Ordering::Relaxed) == 1));
