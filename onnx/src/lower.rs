@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use oxidane_graph::{Attributes, Build, Graph, Id, NodeId, NodeSpec, Op, OpError, Opaque, Problem, ValueId};
+use oxidane_ops::control::batch_scan;
 use oxidane_ops::control::call::Call;
 use oxidane_ops::tensor::identity::Identity;
 use oxidane_ops::{Draft, Room, room};
@@ -14,8 +15,12 @@ use crate::import::behind;
 /// Steps that add nodes, whose steps add nodes, go at most this deep.
 const DEPTH: usize = 8;
 
-/// Operators of today and those of older opsets whose place they took; a step of the older one's room says how.
-const SUCCESSORS: &[(&str, &str)] = &[("Resize", "Upsample"), ("ScatterElements", "Scatter")];
+/// Operators of today and ONNX's own of older opsets whose place they took; a step of the older one's room says how.
+const SUCCESSORS: &[(&str, &str, &str)] = &[
+    ("", "Resize", "Upsample"),
+    ("", "ScatterElements", "Scatter"),
+    (batch_scan::ROOM.domain, batch_scan::ROOM.name, "Scan"),
+];
 
 /// An operator in the form of an older opset: what is written of it, and nothing else.
 #[derive(Debug, Clone)]
@@ -47,8 +52,9 @@ impl Op for Written {
 
 /// The room of the operator that stood in the place of `name` before.
 fn predecessor(known: &Room) -> Option<&'static Room> {
-    let older = SUCCESSORS.iter().find(|(newer, _)| known.domain.is_empty() && *newer == known.name)?.1;
-    room(known.domain, older)
+    let (.., older) =
+        SUCCESSORS.iter().find(|(domain, newer, _)| *domain == known.domain && *newer == known.name)?;
+    room("", older)
 }
 
 fn downgrade(known: &Room, draft: &mut Draft<'_>, opset: i64) -> Result<(), OpError> {
@@ -70,8 +76,15 @@ impl Exporter {
     /// Replaces operators of domains that the model does not import by standard ones, where they can be.
     pub(crate) fn expand(&mut self, graph: &mut Graph) {
         for _ in 0..DEPTH {
-            let strange =
-                |op: &dyn Op| !op.is::<Opaque>() && !op.is::<Call>() && self.is_strange(op.domain());
+            let own = self.opset("");
+            let strange = |op: &dyn Op| {
+                let returns = || {
+                    let known = room(op.domain(), op.name())?;
+                    predecessor(known)?.version_at(own).filter(|_| known.version_at(own).is_none())
+                };
+                let plain = !op.is::<Opaque>() && !op.is::<Call>();
+                plain && self.is_strange(op.domain()) && returns().is_none()
+            };
             let found: Vec<NodeId> =
                 graph.nodes().filter(|(_, n)| strange(n.op().as_ref())).map(|(id, _)| id).collect();
             if found.is_empty() {
@@ -102,9 +115,11 @@ impl Exporter {
         if op.is::<Call>() {
             return vec![id];
         }
+        let known = room(op.domain(), op.name());
         let opset = match op.is::<Opaque>() && !domain(op.domain()).is_empty() {
             // What is not known is written as it came.
             true => 0,
+            false if known.is_some_and(|known| predecessor(known).is_some()) => self.opset(""),
             false => self.opset(op.domain()),
         };
         if let Some(opaque) = op.downcast::<Opaque>() {
@@ -117,7 +132,7 @@ impl Exporter {
             }
             return vec![id];
         }
-        let Some(known) = room(op.domain(), op.name()) else { return vec![id] };
+        let Some(known) = known else { return vec![id] };
         if is_newest(known, opset) || depth > DEPTH {
             return vec![id];
         }

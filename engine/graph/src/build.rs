@@ -68,9 +68,7 @@ impl<'g> Build<'g> {
             .map(|_| self.graph.add_undefined("").expect("an unnamed value clashes with nothing"))
             .collect();
         let slots: SmallVec<[_; 2]> = made.iter().map(|&v| Some(v)).collect();
-        let spec = NodeSpec { origin: self.origin, ..NodeSpec::new(op, inputs, &slots) };
-        let id = self.graph.add_node(spec).expect("fresh outputs and live inputs");
-        self.walk.node(self.graph, id);
+        self.add_spec(NodeSpec::new(op, inputs, &slots)).expect("fresh outputs and live inputs");
         made
     }
 
@@ -84,8 +82,15 @@ impl<'g> Build<'g> {
         inputs: &[Option<ValueId>],
         outputs: &[Option<ValueId>],
     ) -> Result<crate::NodeId, GraphError> {
-        let spec = NodeSpec { origin: self.origin, ..NodeSpec::new(op, inputs, outputs) };
-        let id = self.graph.add_node(spec)?;
+        self.add_spec(NodeSpec::new(op, inputs, outputs))
+    }
+
+    /// Adds a node with bodies, a name or anything else that a spec can say but the origin.
+    ///
+    /// # Errors
+    /// When one of its outputs is defined already.
+    pub fn add_spec(&mut self, spec: NodeSpec) -> Result<crate::NodeId, GraphError> {
+        let id = self.graph.add_node(NodeSpec { origin: self.origin, ..spec })?;
         self.walk.node(self.graph, id);
         Ok(id)
     }

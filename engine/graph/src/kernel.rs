@@ -220,6 +220,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Takes back an output that was set, to be changed and set again.
+    pub fn take_output(&mut self, output: usize) -> Option<Datum> {
+        self.outputs.get_mut(output)?.take()
+    }
+
     /// The threads for loops inside the kernel.
     pub fn pool(&self) -> &'a Pool {
         self.host.pool()

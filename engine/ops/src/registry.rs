@@ -163,6 +163,7 @@ static ROOMS: &[&Room] = &[
     &nn::resize::UPSAMPLE,
     &math::where_::ROOM,
     &math::binary::XOR_ROOM,
+    &control::batch_scan::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

@@ -3,6 +3,7 @@
 use crate::inputs::sizes;
 use anyhow::{Context, Result};
 use oxidane::graph::{Dims, Graph, Node, TensorType, qualified};
+use oxidane::ops::constant_of;
 use oxidane::{Datum, Dim, Level, Model, Tensor, Type};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -140,8 +141,9 @@ impl Totals {
                 todo.extend(node.bodies());
             }
             let inputs: HashSet<_> = graph.inputs().iter().collect();
-            for (id, value) in graph.values() {
-                let Some(tensor) = value.constant().filter(|_| !inputs.contains(&id)) else { continue };
+            for (id, _) in graph.values().filter(|(id, _)| !inputs.contains(id)) {
+                // Some exporters keep weights in Constant nodes.
+                let Some(tensor) = constant_of(graph, id) else { continue };
                 totals.weight_bytes += tensor.byte_len() as u128;
                 if tensor.dtype().is_float() || tensor.rank() > 1 {
                     totals.parameters += tensor.len() as u128;

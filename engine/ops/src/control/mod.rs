@@ -1,5 +1,6 @@
 //! Control flow, and operators on sequences and optionals.
 
+pub mod batch_scan;
 pub mod call;
 pub mod concat_from_sequence;
 pub mod if_;

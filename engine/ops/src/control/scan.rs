@@ -2,10 +2,12 @@
 
 use super::loop_::stack;
 use crate::tensor::identity::Identity;
-use crate::{Case, Form, Room, Step, attributes, floats, of_room, types};
+use crate::tensor::squeeze::Squeeze;
+use crate::tensor::unsqueeze::Unsqueeze;
+use crate::{Case, Draft, Form, Room, Step, attributes, floats, of_room, types};
 use oxidane_graph::{
-    Build, Call, Dims, Graph, InferCtx, Kernel, Op, OpError, Param, Signature, Type, Unknown, axis_index,
-    kernel, shared,
+    Attributes, Build, Call, Dims, Graph, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type,
+    Unknown, axis_index, kernel, shared,
 };
 use oxidane_tensor::{DType, Datum, Tensor};
 
@@ -26,9 +28,46 @@ static SIGNATURE: Signature = Signature {
     outputs: &[Param::heterogeneous("final_state_and_scan_outputs", types::ALL, 1)],
 };
 
-fn batched() -> OpError {
-    OpError::unsupported("Scan of opset 8 works on batches, which later forms do not")
-        .help("use opset 9 or later, and put the batch into the body")
+/// Opset 8 works on batches: see [`super::batch_scan`].
+fn with_batch(d: &mut Draft<'_>) -> Result<(), OpError> {
+    "oxidane".clone_into(&mut d.domain);
+    "BatchScan".clone_into(&mut d.name);
+    Ok(())
+}
+
+/// A Scan without batch is one over a batch of one.
+fn without_batch(d: &mut Draft<'_>) -> Result<(), OpError> {
+    if d.name == "BatchScan" {
+        d.domain.clear();
+        "Scan".clone_into(&mut d.name);
+        return Ok(());
+    }
+    let scan = Scan::read(&d.attributes)?;
+    let zeros = |list: &Option<Vec<i64>>| list.iter().flatten().all(|&v| v == 0);
+    if !(zeros(&scan.scan_input_axes) && zeros(&scan.scan_output_axes) && zeros(&scan.scan_output_directions))
+    {
+        return Err(OpError::new(
+            "opset 8 can scan along the first axis only, and leave outputs forward only",
+        )
+        .help("export to opset 9 or later"));
+    }
+    let axis = d.add_constant(Tensor::new(&[1], &[0i64])?);
+    for slot in 0..d.inputs.len() {
+        if let Some(value) = d.input(slot) {
+            let batched = d.add(Unsqueeze {}, &[value, axis]);
+            d.set_input(slot, Some(batched));
+        }
+    }
+    d.inputs.insert(0, None);
+    for slot in 0..d.outputs.len() {
+        d.output_through(slot, Squeeze {}, &[axis])?;
+    }
+    let mut attributes = Attributes::new().with("num_scan_inputs", scan.num_scan_inputs);
+    if let Some(directions) = scan.scan_input_directions {
+        attributes.set("directions", directions);
+    }
+    d.attributes = attributes;
+    Ok(())
 }
 
 /// The room of Scan.
@@ -38,7 +77,7 @@ pub static ROOM: Room = Room {
     since: &[8, 9, 11, 16, 19, 21, 23, 24, 25],
     signature: &SIGNATURE,
     read: |a| Ok(shared(Scan::read(a)?)),
-    steps: &[Step { to: 9, up: |_| Err(batched()), down: |_| Err(batched()) }],
+    steps: &[Step { to: 9, up: with_batch, down: without_batch }],
     cases: || {
         let x = || floats(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let scan = || Scan {
@@ -94,9 +133,16 @@ fn entry(list: &Option<Vec<i64>>, at: usize) -> i64 {
     list.as_ref().and_then(|l| l.get(at)).copied().unwrap_or(0)
 }
 
+/// What is there after the last turn.
+pub(super) struct Turns {
+    pub(super) states: Vec<Datum>,
+    /// For each scan output what the turns left, in their order.
+    pub(super) left: Vec<Vec<Tensor>>,
+}
+
 impl Scan {
     /// How many of `inputs` are states.
-    fn states(&self, inputs: usize) -> Result<usize, OpError> {
+    pub(super) fn states(&self, inputs: usize) -> Result<usize, OpError> {
         usize::try_from(self.num_scan_inputs)
             .ok()
             .filter(|&n| n > 0)
@@ -108,6 +154,48 @@ impl Scan {
                 ))
                 .help("it must be at least 1 and at most the number of inputs")
             })
+    }
+
+    /// Runs the body for each slice of `scanned`, and gathers what it leaves for `outputs` scan outputs.
+    pub(super) fn turns(
+        &self,
+        run: &Run<'_>,
+        mut states: Vec<Datum>,
+        scanned: &[Tensor],
+        outputs: usize,
+    ) -> Result<Turns, OpError> {
+        let mut slices: Vec<(&Tensor, usize, bool)> = Vec::new();
+        for (i, tensor) in scanned.iter().enumerate() {
+            let axis = axis_index(entry(&self.scan_input_axes, i), tensor.rank())?;
+            slices.push((tensor, axis, entry(&self.scan_input_directions, i) != 0));
+        }
+        let length = slices.first().map_or(0, |(t, axis, _)| t.shape()[*axis]);
+        if let Some((t, axis, _)) = slices.iter().find(|(t, axis, _)| t.shape()[*axis] != length) {
+            return Err(OpError::new(format!(
+                "the scanned inputs differ in length: {length} and {} (shape {:?})",
+                t.shape()[*axis],
+                t.shape()
+            )));
+        }
+        let count = states.len();
+        let mut left: Vec<Vec<Tensor>> = vec![Vec::new(); outputs];
+        for turn in 0..length {
+            run.checkpoint()?;
+            let mut given = std::mem::take(&mut states);
+            for (tensor, axis, backwards) in &slices {
+                let at = if *backwards { length - 1 - turn } else { turn };
+                let mut shape = tensor.shape().to_vec();
+                shape.remove(*axis);
+                given.push(tensor.slice_axis(*axis, at, 1, 1)?.reshape(&shape)?.into());
+            }
+            let mut results = run.body(0, given)?.into_iter();
+            states.extend(results.by_ref().take(count));
+            for (part, into) in results.zip(&mut left) {
+                let part = part.into_tensor();
+                into.push(part.map_err(|_| OpError::new("a scan output must be a tensor"))?);
+            }
+        }
+        Ok(Turns { states, left })
     }
 
     fn check(&self, inputs: usize, outputs: usize) -> Result<(), OpError> {
@@ -198,41 +286,12 @@ impl Op for Scan {
                 outputs.ok_or_else(|| OpError::new(format!("has less outputs than {states} states")))?;
             op.check(run.input_count() - states, outputs)?;
             let mut state: Vec<Datum> = Vec::new();
-            let mut scanned: Vec<(Tensor, usize, bool)> = Vec::new();
+            let mut scanned: Vec<Tensor> = Vec::new();
             for i in 0..run.input_count() {
                 let tensor = run.tensor(i)?.clone();
-                if i < states {
-                    state.push(tensor.into());
-                    continue;
-                }
-                let axis = axis_index(entry(&op.scan_input_axes, i - states), tensor.rank())?;
-                scanned.push((tensor, axis, entry(&op.scan_input_directions, i - states) != 0));
+                if i < states { state.push(tensor.into()) } else { scanned.push(tensor) }
             }
-            let length = scanned.first().map_or(0, |(t, axis, _)| t.shape()[*axis]);
-            if let Some((t, axis, _)) = scanned.iter().find(|(t, axis, _)| t.shape()[*axis] != length) {
-                return Err(OpError::new(format!(
-                    "the scanned inputs differ in length: {length} and {} (shape {:?})",
-                    t.shape()[*axis],
-                    t.shape()
-                )));
-            }
-            let mut left: Vec<Vec<Tensor>> = vec![Vec::new(); outputs];
-            for turn in 0..length {
-                run.checkpoint()?;
-                let mut given = std::mem::take(&mut state);
-                for (tensor, axis, backwards) in &scanned {
-                    let at = if *backwards { length - 1 - turn } else { turn };
-                    let mut shape = tensor.shape().to_vec();
-                    shape.remove(*axis);
-                    given.push(tensor.slice_axis(*axis, at, 1, 1)?.reshape(&shape)?.into());
-                }
-                let mut results = run.body(0, given)?.into_iter();
-                state.extend(results.by_ref().take(states));
-                for (part, into) in results.zip(&mut left) {
-                    let part = part.into_tensor();
-                    into.push(part.map_err(|_| OpError::new("a scan output must be a tensor"))?);
-                }
-            }
+            let Turns { states: state, left } = op.turns(run, state, &scanned, outputs)?;
             for (i, value) in state.into_iter().enumerate() {
                 run.set(i, value);
             }
