@@ -157,6 +157,11 @@ impl Exporter {
         newest
     }
 
+    /// As [`Exporter::opset`], without importing the domain.
+    pub(crate) fn written(&self, of: &str) -> i64 {
+        self.opsets.get(domain(of)).copied().unwrap_or(OPSET)
+    }
+
     /// Whether the model does not import a domain, and ONNX does not have it.
     pub(crate) fn is_strange(&self, of: &str) -> bool {
         let own = domain(of);

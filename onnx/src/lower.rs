@@ -76,7 +76,7 @@ impl Exporter {
     /// Replaces operators of domains that the model does not import by standard ones, where they can be.
     pub(crate) fn expand(&mut self, graph: &mut Graph) {
         for _ in 0..DEPTH {
-            let own = self.opset("");
+            let own = self.written("");
             let strange = |op: &dyn Op| {
                 let returns = || {
                     let known = room(op.domain(), op.name())?;

@@ -77,17 +77,15 @@ impl<'p> Importer<'p> {
         item: &Item<'p>,
         made: &mut Made,
     ) -> Result<(), OpError> {
+        let (own, name) = (domain(item.proto.domain()), item.proto.op_type());
+        let older = room(own, name).zip(frame.opsets.get(own)).is_some_and(|(known, &opset)| {
+            known.version_at(opset).is_some_and(|version| known.steps.iter().any(|step| step.to > version))
+        });
+        // Outputs of old forms may be of another type today, or not exist, such as the mask of Dropout. Few models
+        // read them; those that do not need no helper nodes for them.
         let unread = |name: &String| !name.is_empty() && !level.read.contains(name.as_str());
-        let spare = item.proto.output.iter().skip(1).any(unread);
-        let result = self.upgraded(level, frame, item, made);
-        match result {
-            // Old forms have outputs that new ones lack, such as the mask of Dropout; few models read them.
-            Err(_) if spare => {
-                made.dropped = true;
-                self.upgraded(level, frame, item, made)
-            }
-            result => result,
-        }
+        made.dropped = older && item.proto.output.iter().skip(1).any(unread);
+        self.upgraded(level, frame, item, made)
     }
 
     fn upgraded(

@@ -1,0 +1,21 @@
+//! The official cases, all of them: none may pass no longer, and none may bring the program down.
+
+use std::process::Command;
+
+/// How many pass; raise it with what is built.
+const PASSING: usize = 1600;
+
+#[test]
+fn official_cases_pass() {
+    let done = Command::new(env!("CARGO_BIN_EXE_onnx-conformance"))
+        .args(["--at-least", &PASSING.to_string()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("the program starts");
+    let shown = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{shown}{}", String::from_utf8_lossy(&done.stderr));
+    let total = shown.lines().find(|l| l.trim_start().starts_with("all ")).expect("a line of totals");
+    let counts: Vec<usize> = total.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [cases, .., crashed] = counts[..] else { panic!("not a line of totals: {total}") };
+    assert_eq!((cases, crashed), (2033, 0), "{total}");
+}

@@ -1,0 +1,128 @@
+//! `onnx-run` as its users call it: bundled models against ONNX Runtime's outputs, and what it says to bad input.
+
+use oxidane::npz::read_npz;
+use oxidane::{DType, Tensor};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata")
+}
+
+fn onnx_run(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onnx-run"));
+    command.args(arguments.iter().map(|a| a.as_ref()));
+    command.output().expect("the program starts")
+}
+
+/// The message of a call that must fail with a code.
+fn refused(code: i32, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    let done = onnx_run(arguments);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!(done.status.code(), Some(code), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+/// The largest difference relative to the largest expected value.
+fn difference(actual: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!((actual.dtype(), actual.shape()), (expected.dtype(), expected.shape()));
+    let (a, b) = (actual.to_f64s().expect("numbers"), expected.to_f64s().expect("numbers"));
+    let largest = b.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+    a.iter().zip(&b).fold(0.0, |worst: f64, (a, b)| worst.max((a - b).abs())) / largest
+}
+
+#[test]
+fn bundled_models_agree_with_onnx_runtime() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut count = 0;
+    for model in std::fs::read_dir(testdata().join("models")).expect("the models") {
+        let model = model.expect("the models").path();
+        let to = folder.path().join("outputs.npz");
+        let (file, inputs) = (model.join("model.onnx"), model.join("input.npz"));
+        let done = onnx_run(&[&"run", &file, &"--inputs", &inputs, &"--outputs", &to]);
+        assert!(done.status.success(), "{}: {}", model.display(), String::from_utf8_lossy(&done.stderr));
+        let (ours, theirs) =
+            (read_npz(&to).expect("outputs"), read_npz(model.join("expected.npz")).expect("outputs"));
+        assert_eq!(ours.len(), theirs.len(), "{}", model.display());
+        for ((name, ours), (expected, theirs)) in ours.iter().zip(&theirs) {
+            assert_eq!(name, expected, "{}", model.display());
+            let worst = difference(ours, theirs);
+            assert!(worst <= 1e-4, "{}: output `{name}` differs by {worst:e}", model.display());
+        }
+        count += 1;
+    }
+    assert!(count >= 10, "only {count} models");
+}
+
+#[test]
+fn a_recipe_finds_text_and_draws_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recipe = testdata().join("models/ppocr-det/recipe.yaml");
+    let done = onnx_run(&[&"run", &"--recipe", &recipe, &"--out", &folder.path()]);
+    let shown = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(shown.contains("17 boxes"), "{shown}");
+    for name in ["ppocr-det.boxes.png", "ppocr-det.heatmap.png"] {
+        let bytes = std::fs::read(folder.path().join(name)).expect("a picture");
+        assert!(bytes.starts_with(b"\x89PNG"), "{name}");
+    }
+}
+
+#[test]
+fn bench_prints_one_object() {
+    let model = testdata().join("models/silero-vad-ifless");
+    let (file, inputs) = (model.join("model.onnx"), model.join("input.npz"));
+    let flags: [&dyn AsRef<std::ffi::OsStr>; 6] =
+        [&"--threads", &"1", &"--seconds", &"0", &"--json", &"--inputs"];
+    let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"bench", &file];
+    arguments.extend(flags);
+    arguments.push(&inputs);
+    let done = onnx_run(&arguments);
+    let object: serde_json::Value = serde_json::from_slice(&done.stdout).expect("a JSON object");
+    for key in ["load_ms", "first_ms", "median_ms", "min_ms", "runs", "peak_rss_mb"] {
+        assert!(object[key].as_f64().is_some_and(|v| v > 0.0), "{key}: {object}");
+    }
+}
+
+#[test]
+fn bad_inputs_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = testdata().join("models/silero-vad-ifless/model.onnx");
+    let write = |name: &str, arrays: &[(&str, Tensor)]| {
+        let path = folder.path().join(name);
+        oxidane::npz::write_npz(&path, arrays.iter().map(|(n, t)| (*n, t))).expect("a file");
+        path
+    };
+    let given = read_npz(testdata().join("models/silero-vad-ifless/input.npz")).expect("inputs");
+    let (first, tensor) = &given[0];
+    let to = folder.path().join("out.npz");
+    // One missing.
+    let path = write("missing.npz", &[(first, tensor.clone())]);
+    let said = refused(1, &[&"run", &model, &"--inputs", &path, &"--outputs", &to]);
+    assert!(said.contains("missing"), "{said}");
+    // One of another type, one of another shape, one that the model does not have.
+    let mut wrong: Vec<(&str, Tensor)> = given.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+    wrong[0].1 = Tensor::zeros(DType::Bool, tensor.shape()).expect("a tensor");
+    let said = refused(1, &[&"run", &model, &"--inputs", &write("type.npz", &wrong)]);
+    assert!(said.contains(first.as_str()) && said.contains("bool"), "{said}");
+    wrong[0].1 = Tensor::zeros(tensor.dtype(), &[1; 7]).expect("a tensor");
+    let said = refused(1, &[&"run", &model, &"--inputs", &write("shape.npz", &wrong)]);
+    assert!(said.contains(first.as_str()) && said.contains("[1,1,1,1,1,1,1]"), "{said}");
+    wrong[0] = ("stranger", tensor.clone());
+    let said = refused(1, &[&"run", &model, &"--inputs", &write("name.npz", &wrong)]);
+    assert!(said.contains("stranger"), "{said}");
+    assert!(!to.exists(), "a failed run left an output file");
+}
+
+#[test]
+fn bad_files_and_bad_usage_end_with_their_codes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, b"\x89PNG no model at all").expect("a file");
+    let said = refused(1, &[&"check", &file]);
+    assert!(said.contains("model.onnx"), "{said}");
+    refused(1, &[&"run", &folder.path().join("none.onnx"), &"--random", &"1"]);
+    refused(2, &[&"run"]);
+    refused(2, &[&"bench", &file, &"--seconds", &"minus one"]);
+}
