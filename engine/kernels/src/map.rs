@@ -4,6 +4,7 @@
 
 use crate::error::check_len;
 use crate::lanes::{CHUNK, vectorized};
+use crate::number::BLOCK;
 use crate::walk::{Row, Walk};
 use crate::{Function, KernelError, Number, Operand};
 use oxidane_pool::Pool;
@@ -38,7 +39,6 @@ pub fn function_in_place<T: Operand>(
     data: &mut [T],
 ) -> Result<(), KernelError> {
     T::apply(function, &[], &mut [])?;
-    const BLOCK: usize = 1024;
     pool.for_each_piece(data, CHUNK, |_, piece| {
         let mut copy = [T::ZERO; BLOCK];
         for block in piece.chunks_mut(BLOCK) {
@@ -55,7 +55,7 @@ pub fn function_in_place<T: Operand>(
 ///
 /// # Errors
 /// When the lengths differ.
-pub fn unary<A: Copy + Sync, B: Send>(
+fn unary<A: Copy + Sync, B: Send>(
     pool: &Pool,
     input: &[A],
     output: &mut [B],
@@ -63,53 +63,104 @@ pub fn unary<A: Copy + Sync, B: Send>(
 ) -> Result<(), KernelError> {
     check_len("input", input.len(), &[output.len()])?;
     pool.for_each_piece(output, CHUNK, |i, piece| {
-        let from = &input[i * CHUNK..][..piece.len()];
-        vectorized(|| {
-            for (y, &x) in piece.iter_mut().zip(from) {
-                *y = f(x);
-            }
-        });
+        for (y, &x) in piece.iter_mut().zip(&input[i * CHUNK..]) {
+            *y = f(x);
+        }
     });
     Ok(())
 }
 
-/// `output[i] = f(a[i], b[i])` where both inputs broadcast to the output's shape, for any types.
-///
-/// # Errors
-/// When the shapes do not broadcast, or a slice is not as long as its shape says.
-pub fn zip<A: Copy + Sync, B: Copy + Sync, C: Send>(
+/// Gives `work` every stretch of the output with what belongs to it of each input, which broadcast to the output's
+/// shape: as many elements, or a single one where the input stands still.
+fn rows<A: Sync, B: Sync, C: Send>(
     pool: &Pool,
     (a, a_shape): (&[A], &[usize]),
     (b, b_shape): (&[B], &[usize]),
     (output, shape): (&mut [C], &[usize]),
-    f: impl Fn(A, B) -> C + Sync,
+    work: impl Fn(&[A], &[B], &mut [C]) + Sync,
 ) -> Result<(), KernelError> {
     let walk = Walk::of([(a.len(), a_shape), (b.len(), b_shape)], (output.len(), shape))?;
-    let inner = walk.inner();
+    let [a_step, b_step] = walk.inner();
     pool.for_each_piece(output, CHUNK, |i, piece| {
         for Row { at, positions: [p, q], len: n } in walk.rows(i * CHUNK, piece.len()) {
-            let row = &mut piece[at..at + n];
-            vectorized(|| match inner {
-                [0, 0] => {
-                    let (x, y) = (a[p], b[q]);
-                    row.iter_mut().for_each(|z| *z = f(x, y));
-                }
-                [0, _] => {
-                    let x = a[p];
-                    row.iter_mut().zip(&b[q..q + n]).for_each(|(z, &y)| *z = f(x, y));
-                }
-                [_, 0] => {
-                    let y = b[q];
-                    row.iter_mut().zip(&a[p..p + n]).for_each(|(z, &x)| *z = f(x, y));
-                }
-                _ => {
-                    let both = a[p..p + n].iter().zip(&b[q..q + n]);
-                    row.iter_mut().zip(both).for_each(|(z, (&x, &y))| *z = f(x, y));
-                }
-            });
+            let x = &a[p..][..if a_step == 0 { 1 } else { n }];
+            let y = &b[q..][..if b_step == 0 { 1 } else { n }];
+            work(x, y, &mut piece[at..at + n]);
         }
     });
     Ok(())
+}
+
+/// What computes a row of the output from rows of the inputs, one of which may be a single element for all.
+type RowOf<W, C> = fn(&[W], &[W], &mut [C]);
+
+/// The row of a function, compiled for wide registers too: for functions that vectorise.
+#[inline(always)]
+fn each<W: Copy, C: Copy>(a: &[W], b: &[W], output: &mut [C], f: impl Fn(W, W) -> C) {
+    vectorized(|| one_by_one(a, b, output, f));
+}
+
+/// The row of a function.
+#[inline(always)]
+fn one_by_one<W: Copy, C: Copy>(a: &[W], b: &[W], output: &mut [C], f: impl Fn(W, W) -> C) {
+    // Loops rather than `for_each`, which is compiled for every function anew.
+    match (a, b) {
+        (&[x], &[y]) => output.fill(f(x, y)),
+        (&[x], _) => {
+            for (z, &y) in output.iter_mut().zip(b) {
+                *z = f(x, y);
+            }
+        }
+        (_, &[y]) => {
+            for (z, &x) in output.iter_mut().zip(a) {
+                *z = f(x, y);
+            }
+        }
+        _ => {
+            for (z, (&x, &y)) in output.iter_mut().zip(a.iter().zip(b)) {
+                *z = f(x, y);
+            }
+        }
+    }
+}
+
+/// Runs a row function on rows of another type than it computes in.
+fn in_wide<T: Number>(row: RowOf<T::Wide, T::Wide>, a: &[T], b: &[T], output: &mut [T]) {
+    in_blocks(a, b, output, |a, b, output| match T::as_wide_mut(output) {
+        Some(output) => row(a, b, output),
+        None => {
+            let wide = &mut [T::Wide::ZERO; BLOCK][..output.len()];
+            row(a, b, wide);
+            T::narrow_row(wide, output);
+        }
+    });
+}
+
+/// Gives `work` the rows in the type that they are computed in: whole where it is their own, otherwise by blocks.
+#[inline(always)]
+fn in_blocks<T: Number, C>(
+    a: &[T],
+    b: &[T],
+    output: &mut [C],
+    work: impl Fn(&[T::Wide], &[T::Wide], &mut [C]),
+) {
+    if let (Some(a), Some(b)) = (T::as_wide(a), T::as_wide(b)) {
+        return work(a, b, output);
+    }
+    let (mut x, mut y) = ([T::Wide::ZERO; BLOCK], [T::Wide::ZERO; BLOCK]);
+    let part = |row: &[T], i: usize, n: usize, wide: &mut [T::Wide]| {
+        if row.len() == 1 {
+            T::wide_row(row, &mut wide[..1]);
+            return 1;
+        }
+        T::wide_row(&row[i * BLOCK..][..n], &mut wide[..n]);
+        n
+    };
+    for (i, output) in output.chunks_mut(BLOCK).enumerate() {
+        let n = part(a, i, output.len(), &mut x);
+        let m = part(b, i, output.len(), &mut y);
+        work(&x[..n], &y[..m], output);
+    }
 }
 
 /// A function of two numbers of one type.
@@ -127,7 +178,7 @@ pub enum Binary {
     Mod,
     /// The remainder with the sign of a (`Mod` with `fmod` 1); as for `Div` for zero.
     Fmod,
-    /// a to the power b; see [`pow`] for an exponent of another type.
+    /// a to the power b.
     Pow,
     /// The larger one; NaN where one is NaN.
     Max,
@@ -157,52 +208,36 @@ pub fn binary<T: Number>(
     {
         return Err(KernelError::DivisionByZero { at });
     }
+    let row: RowOf<T::Wide, T::Wide> = match (operator, b.0) {
+        // Powers that need no logarithm, the commonest by far.
+        (Binary::Pow, &[e]) if e.to_f64() == 2.0 => |a, b, z| each(a, b, z, |x, _| x.times(x)),
+        (Binary::Pow, &[e]) if e.to_f64() == 3.0 => |a, b, z| each(a, b, z, |x, _| x.times(x).times(x)),
+        (Binary::Pow, &[e]) if e.to_f64() == 0.5 => |a, b, z| each(a, b, z, |x, _| real_power(x, 0.5)),
+        _ => row_of::<T::Wide>(operator),
+    };
+    rows(pool, a, b, output, |a, b, z| in_wide(row, a, b, z))
+}
+
+fn row_of<W: Number>(operator: Binary) -> RowOf<W, W> {
     match operator {
-        Binary::Add => zip(pool, a, b, output, T::plus),
-        Binary::Sub => zip(pool, a, b, output, T::minus),
-        Binary::Mul => zip(pool, a, b, output, T::times),
-        Binary::Div => zip(pool, a, b, output, T::over),
-        Binary::Mod => zip(pool, a, b, output, T::modulo),
-        Binary::Fmod => zip(pool, a, b, output, T::remainder),
-        Binary::Pow => pow(pool, a, b, output),
-        Binary::Max => zip(pool, a, b, output, T::larger),
-        Binary::Min => zip(pool, a, b, output, T::smaller),
-        Binary::PRelu => zip(pool, a, b, output, |x, s| if x < T::ZERO { x.times(s) } else { x }),
-        Binary::Gate => zip(pool, a, b, output, |x, m| if m > T::ZERO { x } else { T::ZERO }),
+        Binary::Add => |a, b, z| each(a, b, z, W::plus),
+        Binary::Sub => |a, b, z| each(a, b, z, W::minus),
+        Binary::Mul => |a, b, z| each(a, b, z, W::times),
+        Binary::Div => |a, b, z| each(a, b, z, W::over),
+        Binary::Mod => |a, b, z| one_by_one(a, b, z, W::modulo),
+        Binary::Fmod => |a, b, z| one_by_one(a, b, z, W::remainder),
+        Binary::Pow if W::FLOAT => |a, b, z| one_by_one(a, b, z, |x, e| real_power(x, e.to_f64())),
+        Binary::Pow => |a, b, z| one_by_one(a, b, z, W::power),
+        Binary::Max => |a, b, z| each(a, b, z, W::larger),
+        Binary::Min => |a, b, z| each(a, b, z, W::smaller),
+        Binary::PRelu => |a, b, z| each(a, b, z, |x, s| if x < W::ZERO { x.times(s) } else { x }),
+        Binary::Gate => |a, b, z| each(a, b, z, |x, m| if m > W::ZERO { x } else { W::ZERO }),
     }
 }
 
-/// `output[i] = a[i] ^ b[i]`, base and exponent of any two types, the result of the base's type.
-///
-/// # Errors
-/// As [`binary`].
-pub fn pow<T: Number, E: Number>(
-    pool: &Pool,
-    a: (&[T], &[usize]),
-    b: (&[E], &[usize]),
-    output: (&mut [T], &[usize]),
-) -> Result<(), KernelError> {
-    // Squares and cubes, the commonest powers by far, need no logarithm.
-    if b.0.len() == 1 && b.0[0].to_f64() == 2.0 {
-        return zip(pool, a, b, output, |x, _| x.times(x));
-    }
-    if b.0.len() == 1 && b.0[0].to_f64() == 3.0 {
-        return zip(pool, a, b, output, |x, _| x.times(x).times(x));
-    }
-    if T::FLOAT && b.0.len() == 1 && b.0[0].to_f64() == 0.5 {
-        return zip(pool, a, b, output, |x, _| T::from_f64(x.to_f64().powf(0.5)));
-    }
-    if !T::FLOAT && !E::FLOAT {
-        return zip(pool, a, b, output, |x, e| {
-            let e = e.to_f64();
-            match T::from_f64(e) {
-                small if small.to_f64() == e => x.power(small),
-                // An exponent that the base's type cannot hold: only 0, 1 and -1 have such powers.
-                _ => T::from_f64(x.to_f64().powf(e)),
-            }
-        });
-    }
-    zip(pool, a, b, output, |x, e| T::from_f64(x.to_f64().powf(e.to_f64())))
+#[inline(always)]
+fn real_power<W: Number>(x: W, exponent: f64) -> W {
+    W::from_f64(x.to_f64().powf(exponent))
 }
 
 /// A comparison of two numbers.
@@ -221,24 +256,46 @@ pub enum Comparison {
 }
 
 /// `output[i] = 1` where the comparison holds, otherwise 0; both inputs broadcast to the output's shape. NaN
-/// compares false. Works for strings too ([`zip`] asks for `Copy`: give `&str`).
+/// compares false.
 ///
 /// # Errors
 /// When the shapes do not broadcast, or a slice is not as long as its shape says.
-pub fn compare<T: PartialOrd + Copy + Sync>(
+pub fn compare<T: Number>(
     pool: &Pool,
     comparison: Comparison,
     a: (&[T], &[usize]),
     b: (&[T], &[usize]),
     output: (&mut [u8], &[usize]),
 ) -> Result<(), KernelError> {
-    match comparison {
-        Comparison::Equal => zip(pool, a, b, output, |x, y| u8::from(x == y)),
-        Comparison::Less => zip(pool, a, b, output, |x, y| u8::from(x < y)),
-        Comparison::LessOrEqual => zip(pool, a, b, output, |x, y| u8::from(x <= y)),
-        Comparison::Greater => zip(pool, a, b, output, |x, y| u8::from(x > y)),
-        Comparison::GreaterOrEqual => zip(pool, a, b, output, |x, y| u8::from(x >= y)),
-    }
+    let row: RowOf<T::Wide, u8> = match comparison {
+        Comparison::Equal => |a, b, z| each(a, b, z, |x, y| u8::from(x == y)),
+        Comparison::Less => |a, b, z| each(a, b, z, |x, y| u8::from(x < y)),
+        Comparison::LessOrEqual => |a, b, z| each(a, b, z, |x, y| u8::from(x <= y)),
+        Comparison::Greater => |a, b, z| each(a, b, z, |x, y| u8::from(x > y)),
+        Comparison::GreaterOrEqual => |a, b, z| each(a, b, z, |x, y| u8::from(x >= y)),
+    };
+    rows(pool, a, b, output, |a, b, z| in_blocks(a, b, z, row))
+}
+
+/// As [`compare`], for what has an order but is no number: strings.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_ordered<T: Ord + Copy + Sync>(
+    pool: &Pool,
+    comparison: Comparison,
+    a: (&[T], &[usize]),
+    b: (&[T], &[usize]),
+    output: (&mut [u8], &[usize]),
+) -> Result<(), KernelError> {
+    let holds = |x: T, y: T| match comparison {
+        Comparison::Equal => x.cmp(&y).is_eq(),
+        Comparison::Less => x.cmp(&y).is_lt(),
+        Comparison::LessOrEqual => x.cmp(&y).is_le(),
+        Comparison::Greater => x.cmp(&y).is_gt(),
+        Comparison::GreaterOrEqual => x.cmp(&y).is_ge(),
+    };
+    rows(pool, a, b, output, |a, b, z| one_by_one(a, b, z, |x, y| u8::from(holds(x, y))))
 }
 
 /// A function of the bits of two integers; on bools (0 and 1) these are the logical operators.
@@ -256,7 +313,8 @@ pub enum Bitwise {
     ShiftRight,
 }
 
-/// Integers, as rows of bits.
+/// Integers that others compute in, as rows of bits. Wider ones give the same low bits: those that shifts bring in
+/// from above are copies of the sign there too.
 pub trait Bits: Number {
     /// The operator's result.
     fn bitwise(self, operator: Bitwise, other: Self) -> Self;
@@ -286,34 +344,39 @@ macro_rules! bits {
         }
     )*};
 }
-bits!(i8, i16, i32, i64, u8, u16, u32, u64);
+bits!(i32, i64, u64);
 
 /// `output[i] = operator(a[i], b[i])` on bits; both inputs broadcast to the output's shape.
 ///
 /// # Errors
 /// When the shapes do not broadcast, or a slice is not as long as its shape says.
-pub fn bitwise<T: Bits>(
+pub fn bitwise<T: Number<Wide: Bits>>(
     pool: &Pool,
     operator: Bitwise,
     a: (&[T], &[usize]),
     b: (&[T], &[usize]),
     output: (&mut [T], &[usize]),
 ) -> Result<(), KernelError> {
-    match operator {
-        Bitwise::And => zip(pool, a, b, output, |x, y| x.bitwise(Bitwise::And, y)),
-        Bitwise::Or => zip(pool, a, b, output, |x, y| x.bitwise(Bitwise::Or, y)),
-        Bitwise::Xor => zip(pool, a, b, output, |x, y| x.bitwise(Bitwise::Xor, y)),
-        Bitwise::ShiftLeft => zip(pool, a, b, output, |x, y| x.bitwise(Bitwise::ShiftLeft, y)),
-        Bitwise::ShiftRight => zip(pool, a, b, output, |x, y| x.bitwise(Bitwise::ShiftRight, y)),
-    }
+    let row: RowOf<T::Wide, T::Wide> = match operator {
+        Bitwise::And => |a, b, z| each(a, b, z, |x, y| x.bitwise(Bitwise::And, y)),
+        Bitwise::Or => |a, b, z| each(a, b, z, |x, y| x.bitwise(Bitwise::Or, y)),
+        Bitwise::Xor => |a, b, z| each(a, b, z, |x, y| x.bitwise(Bitwise::Xor, y)),
+        Bitwise::ShiftLeft => |a, b, z| each(a, b, z, |x, y| x.bitwise(Bitwise::ShiftLeft, y)),
+        Bitwise::ShiftRight => |a, b, z| each(a, b, z, |x, y| x.bitwise(Bitwise::ShiftRight, y)),
+    };
+    rows(pool, a, b, output, |a, b, z| in_wide(row, a, b, z))
 }
 
 /// `output[i] = !input[i]`: every bit turned over (`BitwiseNot`). For bools see [`not`].
 ///
 /// # Errors
 /// When the lengths differ.
-pub fn complement<T: Bits>(pool: &Pool, input: &[T], output: &mut [T]) -> Result<(), KernelError> {
-    unary(pool, input, output, T::complement)
+pub fn complement<T: Number<Wide: Bits>>(
+    pool: &Pool,
+    input: &[T],
+    output: &mut [T],
+) -> Result<(), KernelError> {
+    unary(pool, input, output, |x| T::narrow(x.wide().complement()))
 }
 
 /// `output[i]` is 1 where `input[i]` is 0, otherwise 0 (`Not`).

@@ -1,10 +1,16 @@
+use crate::lanes::vectorized;
 use half::{bf16, f16};
 use oxidane_tensor::Element;
+
+/// Elements of a row that are widened at a time, on the stack.
+pub(crate) const BLOCK: usize = 1024;
 
 /// Numbers that elementwise loops, reductions and norms compute with. Integers wrap around; 16-bit floats
 /// compute in `f32` and round each result.
 pub trait Number: Element + PartialOrd + Default {
-    /// The type that sums are formed in: `f32` for 16-bit floats, otherwise the type itself.
+    /// The type that is computed in, so that a loop exists for few types: `f32` for 16-bit floats, `i32` for
+    /// narrower integers, `i64` for `u32`, otherwise the type itself. The low bits of wider sums, differences and
+    /// products are those of the narrow ones.
     type Wide: Number<Wide = Self::Wide>;
     /// Whether this is a floating-point type.
     const FLOAT: bool;
@@ -17,10 +23,30 @@ pub trait Number: Element + PartialOrd + Default {
     /// The identity of `min`: infinity, or the largest integer.
     const HIGHEST: Self;
 
-    /// In the type that sums are formed in.
+    /// In the type that is computed in.
     fn wide(self) -> Self::Wide;
-    /// Rounded from the type that sums are formed in.
+    /// Rounded from the type that is computed in; integers keep their low bits.
     fn narrow(x: Self::Wide) -> Self;
+
+    /// The row itself, where it has the type that is computed in.
+    #[inline(always)]
+    fn as_wide(row: &[Self]) -> Option<&[Self::Wide]> {
+        (Self::DTYPE == Self::Wide::DTYPE).then(|| bytemuck::cast_slice(row))
+    }
+    /// As [`Number::as_wide`].
+    #[inline(always)]
+    fn as_wide_mut(row: &mut [Self]) -> Option<&mut [Self::Wide]> {
+        (Self::DTYPE == Self::Wide::DTYPE).then(|| bytemuck::cast_slice_mut(row))
+    }
+    /// [`Number::wide`] of every element.
+    fn wide_row(row: &[Self], wide: &mut [Self::Wide]) {
+        vectorized(|| wide.iter_mut().zip(row).for_each(|(w, x)| *w = x.wide()));
+    }
+    /// [`Number::narrow`] of every element.
+    fn narrow_row(wide: &[Self::Wide], row: &mut [Self]) {
+        vectorized(|| row.iter_mut().zip(wide).for_each(|(x, &w)| *x = Self::narrow(w)));
+    }
+
     /// The sum.
     fn plus(self, other: Self) -> Self;
     /// The difference.
@@ -257,9 +283,9 @@ macro_rules! halves {
 halves!(f16: widen_f16, narrow_f16; bf16: widen_bf16, narrow_bf16);
 
 macro_rules! integers {
-    ($($t:ident: $size:expr, $power:expr);* $(;)?) => {$(
+    ($($t:ident in $wide:ident: $size:expr, $power:expr);* $(;)?) => {$(
         impl Number for $t {
-            type Wide = $t;
+            type Wide = $wide;
             const FLOAT: bool = false;
             const ZERO: $t = 0;
             const ONE: $t = 1;
@@ -267,12 +293,12 @@ macro_rules! integers {
             const HIGHEST: $t = $t::MAX;
 
             #[inline(always)]
-            fn wide(self) -> $t {
-                self
+            fn wide(self) -> $wide {
+                $wide::from(self)
             }
             #[inline(always)]
-            fn narrow(x: $t) -> $t {
-                x
+            fn narrow(x: $wide) -> $t {
+                x as $t
             }
             #[inline(always)]
             fn plus(self, other: $t) -> $t {
@@ -371,14 +397,14 @@ macro_rules! raise_signed {
     };
 }
 integers! {
-    i8: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
-    i16: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
-    i32: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
-    i64: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
-    u8: |x| x, |x, e| raise!(x, e);
-    u16: |x| x, |x, e| raise!(x, e);
-    u32: |x| x, |x, e| raise!(x, e);
-    u64: |x| x, |x, e| raise!(x, e);
+    i8 in i32: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
+    i16 in i32: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
+    i32 in i32: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
+    i64 in i64: |x| x.wrapping_abs(), |x, e| raise_signed!(x, e);
+    u8 in i32: |x| x, |x, e| raise!(x, e);
+    u16 in i32: |x| x, |x, e| raise!(x, e);
+    u32 in i64: |x| x, |x, e| raise!(x, e);
+    u64 in u64: |x| x, |x, e| raise!(x, e);
 }
 
 #[cfg(test)]

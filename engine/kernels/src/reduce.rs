@@ -5,9 +5,11 @@
 
 use crate::error::check_len;
 use crate::lanes::{CHUNK, vectorized};
+use crate::number::BLOCK;
 use crate::{Function, KernelError, Number, Operand, map};
 use oxidane_pool::Pool;
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// What becomes of the elements that share a place in the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,31 +51,10 @@ pub fn reduce<T: Operand>(
     let plan = Plan::new(shape, axes)?;
     check_len("input", input.len(), shape)?;
     check_len("output", output.len(), &plan.output)?;
-    let zero = <T::Wide as Number>::ZERO;
-    let one = <T::Wide as Number>::ONE;
-    let sum = <T::Wide as Number>::plus;
-    let float = |f: fn(f64) -> f64| move |x: T::Wide| <T::Wide as Number>::from_f64(f(x.to_f64()));
-    match reduction {
-        Reduction::Sum => plan.run(pool, input, output, zero, |x| x, sum, |x| x),
-        Reduction::Mean => {
-            let count = <T::Wide as Number>::from_f64(plan.reduced_count as f64);
-            plan.run(pool, input, output, zero, |x| x, sum, |x| x.over(count));
-        }
-        Reduction::Prod => plan.run(pool, input, output, one, |x| x, <T::Wide as Number>::times, |x| x),
-        Reduction::Max => {
-            let lowest = <T::Wide as Number>::LOWEST;
-            plan.run(pool, input, output, lowest, |x| x, <T::Wide as Number>::larger, |x| x);
-        }
-        Reduction::Min => {
-            let highest = <T::Wide as Number>::HIGHEST;
-            plan.run(pool, input, output, highest, |x| x, <T::Wide as Number>::smaller, |x| x);
-        }
-        Reduction::L1 => plan.run(pool, input, output, zero, |x| x.size(), sum, |x| x),
-        Reduction::L2 => plan.run(pool, input, output, zero, |x| x.times(x), sum, float(f64::sqrt)),
-        Reduction::SumSquare => plan.run(pool, input, output, zero, |x| x.times(x), sum, |x| x),
-        Reduction::LogSum => plan.run(pool, input, output, zero, |x| x, sum, float(f64::ln)),
-        Reduction::LogSumExp => return log_sum_exp(pool, &plan, (input, shape), output),
+    if reduction == Reduction::LogSumExp {
+        return log_sum_exp(pool, &plan, (input, shape), output);
     }
+    plan.run(pool, reduction, input, output);
     Ok(())
 }
 
@@ -84,38 +65,150 @@ fn log_sum_exp<T: Operand>(
     (input, shape): (&[T], &[usize]),
     output: &mut [T],
 ) -> Result<(), KernelError> {
-    let lowest = <T::Wide as Number>::LOWEST;
-    plan.run(pool, input, output, lowest, |x| x, <T::Wide as Number>::larger, |x| x);
+    if !T::FLOAT {
+        let wide: Vec<f64> = input.iter().map(|x| x.to_f64()).collect();
+        let mut sums = vec![0f64; output.len()];
+        log_sum_exp(pool, plan, (&wide, shape), &mut sums)?;
+        output.iter_mut().zip(&sums).for_each(|(y, &s)| *y = T::from_f64(s));
+        return Ok(());
+    }
+    plan.run(pool, Reduction::Max, input, output);
     for y in output.iter_mut() {
-        if T::FLOAT && (*y == T::LOWEST || *y == T::HIGHEST) {
+        if *y == T::LOWEST || *y == T::HIGHEST {
             *y = T::ZERO;
         }
     }
-    if !T::FLOAT {
-        let mut powers = vec![0f64; input.len()];
-        let keys: Vec<f64> = output.iter().map(|y| y.to_f64()).collect();
-        map::zip(pool, (input, shape), (&keys, &plan.kept_shape), (&mut powers, shape), |x, m| {
-            (x.to_f64() - m).exp()
-        })?;
-        let mut sums = vec![0f64; output.len()];
-        plan.run(pool, &powers, &mut sums, 0.0, |x| x, |a, b| a + b, |x| x);
-        for (y, s) in output.iter_mut().zip(&sums) {
-            *y = T::from_f64(y.to_f64() + s.ln());
-        }
-        return Ok(());
-    }
     let mut powers = vec![T::ZERO; input.len()];
     let out = (&mut powers[..], shape);
-    map::zip(pool, (input, shape), (&*output, &plan.kept_shape), out, T::minus)?;
+    map::binary(pool, map::Binary::Sub, (input, shape), (&*output, &plan.kept_shape), out)?;
     map::function_in_place(pool, Function::Exp, &mut powers)?;
     let mut sums = vec![T::ZERO; output.len()];
-    let zero = <T::Wide as Number>::ZERO;
-    let ln = |x: T::Wide| <T::Wide as Number>::from_f64(x.to_f64().ln());
-    plan.run(pool, &powers, &mut sums, zero, |x| x, <T::Wide as Number>::plus, ln);
-    for (y, &s) in output.iter_mut().zip(&sums) {
-        *y = y.plus(s);
-    }
+    plan.run(pool, Reduction::LogSum, &powers, &mut sums);
+    output.iter_mut().zip(&sums).for_each(|(y, &s)| *y = y.plus(s));
     Ok(())
+}
+
+/// The loops of a reduction in the type that it is computed in. Both take rows that begin every so many elements.
+struct Steps<W> {
+    /// Adds up every row, of this length, and puts what it comes to onto the sum in its place.
+    rows: fn(&mut [W], &[W], usize, usize),
+    /// Adds each element of every row onto the sum in its place.
+    columns: fn(&mut [W], &[W], usize),
+    /// As `columns`, of sums.
+    sums: fn(&mut [W], &[W], usize),
+}
+
+impl<W: Number> Steps<W> {
+    fn of(reduction: Reduction) -> Steps<W> {
+        match reduction {
+            Reduction::Sum | Reduction::Mean | Reduction::LogSum | Reduction::LogSumExp => Steps {
+                rows: |to, x, step, length| rows(to, x, step, length, W::ZERO, |x| x, W::plus),
+                columns: |to, x, step| columns(to, x, step, |x| x, W::plus),
+                sums: |to, x, step| columns(to, x, step, |x| x, W::plus),
+            },
+            Reduction::L1 => Steps {
+                rows: |to, x, step, length| rows(to, x, step, length, W::ZERO, W::size, W::plus),
+                columns: |to, x, step| columns(to, x, step, W::size, W::plus),
+                ..Steps::of(Reduction::Sum)
+            },
+            Reduction::L2 | Reduction::SumSquare => Steps {
+                rows: |to, x, step, length| rows(to, x, step, length, W::ZERO, |x| x.times(x), W::plus),
+                columns: |to, x, step| columns(to, x, step, |x| x.times(x), W::plus),
+                ..Steps::of(Reduction::Sum)
+            },
+            Reduction::Prod => Steps {
+                rows: |to, x, step, length| rows(to, x, step, length, W::ONE, |x| x, W::times),
+                columns: |to, x, step| columns(to, x, step, |x| x, W::times),
+                sums: |to, x, step| columns(to, x, step, |x| x, W::times),
+            },
+            Reduction::Max => Steps {
+                rows: |to, x, step, length| rows(to, x, step, length, W::LOWEST, |x| x, W::larger),
+                columns: |to, x, step| columns(to, x, step, |x| x, W::larger),
+                sums: |to, x, step| columns(to, x, step, |x| x, W::larger),
+            },
+            Reduction::Min => Steps {
+                rows: |to, x, step, length| rows(to, x, step, length, W::HIGHEST, |x| x, W::smaller),
+                columns: |to, x, step| columns(to, x, step, |x| x, W::smaller),
+                sums: |to, x, step| columns(to, x, step, |x| x, W::smaller),
+            },
+        }
+    }
+}
+
+#[inline(always)]
+fn rows<W: Copy>(
+    sums: &mut [W],
+    x: &[W],
+    step: usize,
+    length: usize,
+    identity: W,
+    map: impl Fn(W) -> W,
+    combine: impl Fn(W, W) -> W,
+) {
+    const LANES: usize = 16;
+    vectorized(|| {
+        for (sum, row) in sums.iter_mut().zip(x.chunks(step)) {
+            let mut total = identity;
+            for block in row[..length].chunks(BLOCK) {
+                let mut lanes = [identity; LANES];
+                let (whole, rest) = block.as_chunks::<LANES>();
+                for group in whole {
+                    for (lane, &x) in lanes.iter_mut().zip(group) {
+                        *lane = combine(*lane, map(x));
+                    }
+                }
+                for (lane, &x) in lanes.iter_mut().zip(rest) {
+                    *lane = combine(*lane, map(x));
+                }
+                let mut width = LANES / 2;
+                while width > 0 {
+                    for i in 0..width {
+                        lanes[i] = combine(lanes[i], lanes[i + width]);
+                    }
+                    width /= 2;
+                }
+                total = combine(total, lanes[0]);
+            }
+            *sum = combine(*sum, total);
+        }
+    });
+}
+
+#[inline(always)]
+fn columns<W: Copy>(sums: &mut [W], x: &[W], step: usize, map: impl Fn(W) -> W, combine: impl Fn(W, W) -> W) {
+    vectorized(|| {
+        for row in x.chunks(step) {
+            for (s, &x) in sums.iter_mut().zip(row) {
+                *s = combine(*s, map(x));
+            }
+        }
+    });
+}
+
+/// The result of nothing, in the type that is computed in.
+fn identity<T: Number>(reduction: Reduction) -> T::Wide {
+    match reduction {
+        Reduction::Prod => T::ONE,
+        Reduction::Max => T::LOWEST,
+        Reduction::Min => T::HIGHEST,
+        _ => T::ZERO,
+    }
+    .wide()
+}
+
+/// Makes results of the sums.
+fn finish<T: Number>(reduction: Reduction, count: usize, sums: &[T::Wide], output: &mut [T]) {
+    let results = output.iter_mut().zip(sums);
+    match reduction {
+        Reduction::Mean => {
+            let count = T::Wide::from_f64(count as f64);
+            results.for_each(|(y, s)| *y = T::narrow(s.over(count)));
+        }
+        // To the type itself, so that infinity is cut to its range.
+        Reduction::L2 => results.for_each(|(y, s)| *y = T::from_f64(s.to_f64().sqrt())),
+        Reduction::LogSum => results.for_each(|(y, s)| *y = T::from_f64(s.to_f64().ln())),
+        _ => results.for_each(|(y, &s)| *y = T::narrow(s)),
+    }
 }
 
 /// How the elements of a shape meet in those of its reduction.
@@ -176,169 +269,112 @@ impl Plan {
         })
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one reduction")]
-    fn run<T: Number>(
-        &self,
-        pool: &Pool,
-        input: &[T],
-        output: &mut [T],
-        identity: T::Wide,
-        map: impl Fn(T::Wide) -> T::Wide + Sync,
-        combine: impl Fn(T::Wide, T::Wide) -> T::Wide + Sync,
-        finish: impl Fn(T::Wide) -> T::Wide + Sync,
-    ) {
+    fn run<T: Number>(&self, pool: &Pool, reduction: Reduction, input: &[T], output: &mut [T]) {
         if output.is_empty() {
             return;
         }
+        let identity = identity::<T>(reduction);
         if self.reduced_count == 0 {
-            output.fill(T::narrow(finish(identity)));
-            return;
+            let sums = vec![identity; output.len()];
+            return finish(reduction, 0, &sums, output);
         }
         // Reduced positions are cut into groups where the output alone gives too little to share out.
         let work = output.len().saturating_mul(self.reduced_count);
         let groups = if output.len() < 1024 { (work / (4 * CHUNK)).clamp(1, 64) } else { 1 };
         let per_group = self.reduced_count.div_ceil(groups);
         let groups = self.reduced_count.div_ceil(per_group);
+        let steps = Steps::<T::Wide>::of(reduction);
         let part = |first: usize, group: usize, sums: &mut [T::Wide]| {
             let from = group * per_group;
-            let count = per_group.min(self.reduced_count - from);
-            sums.fill(identity);
-            vectorized(|| {
-                if self.rows {
-                    self.reduce_rows(input, first, (from, count), sums, identity, &map, &combine);
-                } else {
-                    self.reduce_columns(input, first, (from, count), sums, identity, &map, &combine);
-                }
-            });
+            let range = from..self.reduced_count.min(from + per_group);
+            self.reduce(input, first, range, sums, identity, &steps);
         };
         if groups == 1 {
             let size = (CHUNK / self.reduced_count.min(CHUNK)).max(if self.rows { 1 } else { 64 });
             pool.for_each_piece(output, size, |i, piece| {
                 let mut sums: SmallVec<[T::Wide; 64]> = SmallVec::from_elem(identity, piece.len());
                 part(i * size, 0, &mut sums);
-                for (y, s) in piece.iter_mut().zip(&sums) {
-                    *y = T::narrow(finish(*s));
-                }
+                finish(reduction, self.reduced_count, &sums, piece);
             });
             return;
         }
         let mut sums = vec![identity; groups * output.len()];
         pool.for_each_piece(&mut sums, output.len(), |group, sums| part(0, group, sums));
-        let count = output.len();
-        for (i, y) in output.iter_mut().enumerate() {
-            let all = sums.iter().skip(i).step_by(count);
-            let total = all.copied().reduce(&combine).unwrap_or(identity);
-            *y = T::narrow(finish(total));
-        }
+        let (total, others) = sums.split_at_mut(output.len());
+        (steps.sums)(total, others, output.len());
+        finish(reduction, self.reduced_count, total, output);
     }
 
-    /// The innermost dimension is reduced: each sum is of pieces of contiguous rows.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "the parts of one reduction")]
-    fn reduce_rows<T: Number>(
+    /// Reduces a range of the reduced positions onto the sums from `first` on.
+    fn reduce<T: Number>(
         &self,
         input: &[T],
         first: usize,
-        (from, count): (usize, usize),
+        range: Range<usize>,
         sums: &mut [T::Wide],
         identity: T::Wide,
-        map: &impl Fn(T::Wide) -> T::Wide,
-        combine: &impl Fn(T::Wide, T::Wide) -> T::Wide,
+        steps: &Steps<T::Wide>,
     ) {
-        let Some((&(length, _), outer)) = self.reduced.split_last() else { return };
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let base = position(&self.kept, first + i);
-            let (mut at, end) = (from, from + count);
-            while at < end {
-                let (row, start) = (at / length, at % length);
-                let n = (length - start).min(end - at);
-                let begin = base + position(outer, row) + start;
-                *sum = combine(*sum, reduce_row(&input[begin..begin + n], identity, map, combine));
-                at += n;
-            }
-        }
-    }
-
-    /// The innermost dimension stays: rows are added to each other.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "the parts of one reduction")]
-    fn reduce_columns<T: Number>(
-        &self,
-        input: &[T],
-        first: usize,
-        (from, count): (usize, usize),
-        sums: &mut [T::Wide],
-        identity: T::Wide,
-        map: &impl Fn(T::Wide) -> T::Wide,
-        combine: &impl Fn(T::Wide, T::Wide) -> T::Wide,
-    ) {
-        let (width, outer) = match self.kept.split_last() {
-            Some((&(width, _), outer)) => (width, outer),
-            None => (1, &[][..]),
-        };
-        /// Rows that are added up before their sum goes to the total.
-        const BLOCK: usize = 128;
-        let mut block: SmallVec<[T::Wide; 64]> = SmallVec::from_elem(identity, sums.len().min(width));
+        // What reaches beyond the input is the step of a dimension that is not there.
+        let (&(width, across), outer) = self.kept.split_last().unwrap_or((&(1, input.len()), &[]));
+        let (&(height, down), tall) = self.reduced.split_last().unwrap_or((&(1, input.len()), &[]));
+        // Columns are added up over so many rows before their sum goes to the total.
+        let (columns, rows) = if self.rows { (usize::MAX, self.reduced_count) } else { (BLOCK, 128) };
+        let mut partial: SmallVec<[T::Wide; 64]> = SmallVec::new();
         let mut done = 0;
         while done < sums.len() {
             let (row, start) = ((first + done) / width, (first + done) % width);
-            let n = (width - start).min(sums.len() - done);
-            let base = position(outer, row) + start;
+            let n = (width - start).min(sums.len() - done).min(columns);
+            let base = position(outer, row) + start * across;
             let total = &mut sums[done..done + n];
-            let mut steps = Odometer::new(&self.reduced, from);
-            let mut left = count;
-            while left > 0 {
-                let partial = &mut block[..n];
-                partial.fill(identity);
-                for _ in 0..left.min(BLOCK) {
-                    let begin = base + steps.at;
-                    for (s, x) in partial.iter_mut().zip(&input[begin..begin + n]) {
-                        *s = combine(*s, map(x.wide()));
+            for block in range.clone().step_by(rows) {
+                partial.clear();
+                partial.resize(if self.rows { 0 } else { n }, identity);
+                let (mut at, end) = (block, range.end.min(block.saturating_add(rows)));
+                while at < end {
+                    let (row, start) = (at / height, at % height);
+                    let count = (height - start).min(end - at);
+                    let begin = base + position(tall, row) + start * down;
+                    let x = &input[begin..][..(n - 1) * across + (count - 1) * down + 1];
+                    if self.rows {
+                        reduce_rows(steps, total, x, across, count);
+                    } else {
+                        reduce_columns(steps, &mut partial, x, down);
                     }
-                    steps.advance();
+                    at += count;
                 }
-                for (t, &s) in total.iter_mut().zip(&*partial) {
-                    *t = combine(*t, s);
-                }
-                left -= left.min(BLOCK);
+                (steps.sums)(total, &partial, n);
             }
             done += n;
         }
     }
 }
 
-/// The reduction of a contiguous row.
-#[inline(always)]
-fn reduce_row<T: Number>(
-    row: &[T],
-    identity: T::Wide,
-    map: &impl Fn(T::Wide) -> T::Wide,
-    combine: &impl Fn(T::Wide, T::Wide) -> T::Wide,
-) -> T::Wide {
-    const LANES: usize = 16;
-    const BLOCK: usize = 64 * LANES;
-    let mut total = identity;
-    for block in row.chunks(BLOCK) {
-        let mut lanes = [identity; LANES];
-        let (whole, rest) = block.as_chunks::<LANES>();
-        for group in whole {
-            for (lane, x) in lanes.iter_mut().zip(group) {
-                *lane = combine(*lane, map(x.wide()));
-            }
-        }
-        for (lane, x) in lanes.iter_mut().zip(rest) {
-            *lane = combine(*lane, map(x.wide()));
-        }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width {
-                lanes[i] = combine(lanes[i], lanes[i + width]);
-            }
-            width /= 2;
-        }
-        total = combine(total, lanes[0]);
+/// [`Steps::rows`] of elements of any type.
+fn reduce_rows<T: Number>(steps: &Steps<T::Wide>, sums: &mut [T::Wide], x: &[T], step: usize, length: usize) {
+    if let Some(x) = T::as_wide(x) {
+        return (steps.rows)(sums, x, step, length);
     }
-    total
+    let mut wide = [T::Wide::ZERO; BLOCK];
+    for (sum, row) in sums.iter_mut().zip(x.chunks(step)) {
+        for block in row[..length].chunks(BLOCK) {
+            let wide = &mut wide[..block.len()];
+            T::wide_row(block, wide);
+            (steps.rows)(std::slice::from_mut(sum), wide, block.len(), block.len());
+        }
+    }
+}
+
+/// [`Steps::columns`] of elements of any type, at most [`BLOCK`] a row.
+fn reduce_columns<T: Number>(steps: &Steps<T::Wide>, sums: &mut [T::Wide], x: &[T], step: usize) {
+    if let Some(x) = T::as_wide(x) {
+        return (steps.columns)(sums, x, step);
+    }
+    let wide = &mut [T::Wide::ZERO; BLOCK][..sums.len()];
+    for row in x.chunks(step) {
+        T::wide_row(row, wide);
+        (steps.columns)(sums, wide, step);
+    }
 }
 
 /// Where the `index`-th position over these (size, step) dimensions lies.
@@ -349,36 +385,4 @@ fn position(dims: &[(usize, usize)], mut index: usize) -> usize {
         index /= size;
     }
     at
-}
-
-/// Positions over (size, step) dimensions one after the other.
-struct Odometer<'a> {
-    dims: &'a [(usize, usize)],
-    index: SmallVec<[usize; 6]>,
-    at: usize,
-}
-
-impl<'a> Odometer<'a> {
-    fn new(dims: &'a [(usize, usize)], start: usize) -> Odometer<'a> {
-        let mut index = SmallVec::from_elem(0, dims.len());
-        let mut rest = start;
-        for (i, &(size, _)) in dims.iter().enumerate().rev() {
-            index[i] = rest % size;
-            rest /= size;
-        }
-        Odometer { dims, index, at: position(dims, start) }
-    }
-
-    #[inline(always)]
-    fn advance(&mut self) {
-        for (i, &(size, step)) in self.dims.iter().enumerate().rev() {
-            self.index[i] += 1;
-            self.at += step;
-            if self.index[i] < size {
-                return;
-            }
-            self.index[i] = 0;
-            self.at -= size * step;
-        }
-    }
 }

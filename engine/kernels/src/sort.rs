@@ -40,18 +40,11 @@ pub fn top_k<T: Number>(
     }
     // The places first, each task those of one outer slice; the values follow from them.
     pool.for_each_piece(indices, k * inner, |o, piece| {
-        let mut line: Vec<(T, usize)> = Vec::with_capacity(size);
+        let mut line: Vec<(T::Wide, usize)> = Vec::with_capacity(size);
         for i in 0..inner {
             line.clear();
-            line.extend((0..size).map(|s| (input[(o * size + s) * inner + i], s)));
-            let by = |a: &(T, usize), b: &(T, usize)| {
-                let first = if largest { order(b.0, a.0) } else { order(a.0, b.0) };
-                first.then(a.1.cmp(&b.1))
-            };
-            if k < size {
-                line.select_nth_unstable_by(k, by);
-            }
-            line[..k].sort_unstable_by(by);
+            line.extend((0..size).map(|s| (input[(o * size + s) * inner + i].wide(), s)));
+            sort_first(&mut line, k, largest);
             for (j, &(_, at)) in line[..k].iter().enumerate() {
                 piece[j * inner + i] = at as i64;
             }
@@ -61,6 +54,18 @@ pub fn top_k<T: Number>(
         *value = input[(at / (k * inner) * size + index as usize) * inner + at % inner];
     }
     Ok(())
+}
+
+/// Puts the first `k` of a line in order, as [`top_k`] says.
+fn sort_first<W: Number>(line: &mut [(W, usize)], k: usize, largest: bool) {
+    let by = |a: &(W, usize), b: &(W, usize)| {
+        let first = if largest { order(b.0, a.0) } else { order(a.0, b.0) };
+        first.then(a.1.cmp(&b.1))
+    };
+    if k < line.len() {
+        line.select_nth_unstable_by(k, by);
+    }
+    line[..k].sort_unstable_by(by);
 }
 
 /// `ArgMax` and `ArgMin`: the index of the largest (or smallest) element along `axis`, the last one of equals

@@ -15,7 +15,7 @@ pub struct Unique {
 
 /// Groups the things 0 to `count - 1` by a total order on them (`Unique`). The groups are in that order, or, unless
 /// `sorted`, in the order in which they first occur.
-pub fn unique(count: usize, compare: impl Fn(usize, usize) -> Ordering, sorted: bool) -> Unique {
+pub fn unique(count: usize, compare: &dyn Fn(usize, usize) -> Ordering, sorted: bool) -> Unique {
     let mut order: Vec<usize> = (0..count).collect();
     // A stable sort: the first of each run of equals is the first to occur.
     order.sort_by(|&a, &b| compare(a, b));
@@ -56,13 +56,13 @@ mod tests {
     #[test]
     fn both_orders() {
         let things = [2, 1, 1, 3, 4, 3];
-        let of = |sorted| unique(things.len(), |a, b| things[a].cmp(&things[b]), sorted);
+        let of = |sorted| unique(things.len(), &|a, b| things[a].cmp(&things[b]), sorted);
         let first =
             Unique { first: vec![0, 1, 3, 4], inverse: vec![0, 1, 1, 2, 3, 2], counts: vec![1, 2, 2, 1] };
         assert_eq!(of(false), first);
         let sorted =
             Unique { first: vec![1, 0, 3, 4], inverse: vec![1, 0, 0, 2, 3, 2], counts: vec![2, 1, 2, 1] };
         assert_eq!(of(true), sorted);
-        assert!(unique(0, |_, _| Ordering::Equal, true).first.is_empty());
+        assert!(unique(0, &|_, _| Ordering::Equal, true).first.is_empty());
     }
 }

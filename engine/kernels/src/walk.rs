@@ -123,27 +123,28 @@ impl<const N: usize> Iterator for Rows<'_, N> {
         if self.at >= self.len {
             return None;
         }
-        let Walk { sizes, steps, .. } = self.walk;
+        // As slices: where a SmallVec lies is asked once.
+        let (sizes, steps, index) = (&*self.walk.sizes, &*self.walk.steps, &mut *self.index);
         let inner = sizes.len() - 1;
-        let len = (sizes[inner] - self.index[inner]).min(self.len - self.at);
+        let len = (sizes[inner] - index[inner]).min(self.len - self.at);
         let row = Row { at: self.at, positions: self.base, len };
         self.at += len;
         for (base, step) in self.base.iter_mut().zip(steps[inner]) {
-            *base -= self.index[inner] * step;
+            *base -= index[inner] * step;
         }
-        self.index[inner] = 0;
-        for axis in (0..inner).rev() {
-            self.index[axis] += 1;
-            for (base, step) in self.base.iter_mut().zip(steps[axis]) {
+        index[inner] = 0;
+        for ((index, &size), step) in index.iter_mut().zip(sizes).zip(steps).take(inner).rev() {
+            *index += 1;
+            for (base, step) in self.base.iter_mut().zip(step) {
                 *base += step;
             }
-            if self.index[axis] < sizes[axis] {
+            if *index < size {
                 break;
             }
-            for (base, step) in self.base.iter_mut().zip(steps[axis]) {
-                *base -= step * sizes[axis];
+            for (base, step) in self.base.iter_mut().zip(step) {
+                *base -= step * size;
             }
-            self.index[axis] = 0;
+            *index = 0;
         }
         Some(row)
     }

@@ -135,12 +135,10 @@ fn integers_neither_panic_nor_trap() {
     map::bitwise(&pool, Bitwise::ShiftLeft, (&[1, 255, 3], &[3]), (&[1, 8, 200], &[3]), (&mut out, &[3]))
         .unwrap();
     assert_eq!(out, [2, 0, 0]);
-    map::compare(&pool, Comparison::Less, (&["a", "b"], &[2]), (&["b"], &[1]), (&mut out[..2], &[2]))
+    map::compare_ordered(&pool, Comparison::Less, (&["a", "b"], &[2]), (&["b"], &[1]), (&mut out[..2], &[2]))
         .unwrap();
     assert_eq!(out[..2], [1, 0]);
-    let mut powers = [0.0f32; 3];
-    map::pow(&pool, (&[1.0, 2.0, 3.0], &[3]), (&[4i64, 5, 6], &[3]), (&mut powers, &[3])).unwrap();
-    assert_eq!(powers, [1.0, 32.0, 729.0]);
+    assert_eq!(two(Binary::Pow, &[1.0f32, 2.0, 3.0], &[4.0, 5.0, 6.0]).unwrap(), [1.0, 32.0, 729.0]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use oxidane_graph::{
 };
 use oxidane_kernels::map::{self, Bitwise, Comparison};
 use oxidane_kernels::{Number, map::Binary as Arithmetic};
-use oxidane_tensor::{CastRules, DType, Element, Tensor, broadcast as broadcast_shape};
+use oxidane_tensor::{CastRules, DType, Tensor, broadcast as broadcast_shape};
 use std::fmt;
 use std::sync::Arc;
 
@@ -308,49 +308,22 @@ impl Op for Binary {
                     .help("cast one to the type of the other"));
             }
             match function {
-                F::Number(Arithmetic::Pow) => power(run, &a, &b, &shape),
+                F::Number(Arithmetic::Pow) => power(run, &a, &b),
                 F::Number(Arithmetic::PRelu) if shape.as_slice() != a.shape() => Err(OpError::new(format!(
                     "the slope {:?} does not broadcast to the input {:?}",
                     b.shape(),
                     a.shape()
                 ))),
-                F::Number(operator) => by_type!(a.dtype(), number T => {
-                    let mut out = run.allocate(0, T::DTYPE, &shape)?;
-                    map::binary::<T>(
-                        run.pool(),
-                        operator,
-                        (a.slice()?, a.shape()),
-                        (b.slice()?, b.shape()),
-                        (out.slice_mut()?, &shape),
-                    )?;
-                    run.set(0, out.freeze());
-                    Ok(())
-                }),
-                F::Comparison(comparison) => compare(run, comparison, &a, &b, &shape),
-                F::Bits(operator) => by_type!(a.dtype(), integer T => {
-                    let mut out = run.allocate(0, T::DTYPE, &shape)?;
-                    map::bitwise::<T>(
-                        run.pool(),
-                        operator,
-                        (a.slice()?, a.shape()),
-                        (b.slice()?, b.shape()),
-                        (out.slice_mut()?, &shape),
-                    )?;
-                    run.set(0, out.freeze());
-                    Ok(())
-                }),
-                F::Logic(operator) => {
-                    let mut out = run.allocate(0, DType::Bool, &shape)?;
-                    map::bitwise::<u8>(
-                        run.pool(),
-                        operator,
-                        (a.slice()?, a.shape()),
-                        (b.slice()?, b.shape()),
-                        (out.slice_mut()?, &shape),
-                    )?;
-                    run.set(0, out.freeze());
+                F::Number(operator) => {
+                    let out = compute(run, operator, &a, &b)?;
+                    run.set(0, out);
                     Ok(())
                 }
+                F::Comparison(comparison) => compare(run, comparison, &a, &b, &shape),
+                F::Bits(operator) => {
+                    by_type!(a.dtype(), integer T => bitwise::<T>(run, operator, &a, &b, &shape))
+                }
+                F::Logic(operator) => bitwise::<u8>(run, operator, &a, &b, &shape),
             }
         })
     }
@@ -442,23 +415,60 @@ impl Binary {
     }
 }
 
-fn power(run: &mut Run<'_>, a: &Tensor, b: &Tensor, shape: &[usize]) -> Result<(), OpError> {
-    by_type!(a.dtype(), number T => {
-        let mut out = run.allocate(0, T::DTYPE, shape)?;
-        let base = (a.slice::<T>()?, a.shape());
-        let to = (out.slice_mut::<T>()?, shape);
-        if b.dtype() == a.dtype() {
-            map::pow::<T, T>(run.pool(), base, (b.slice()?, b.shape()), to)?;
-        } else if b.dtype().is_integer() {
-            let wide = b.cast(DType::I64, CastRules::default())?;
-            map::pow::<T, i64>(run.pool(), base, (wide.slice()?, b.shape()), to)?;
-        } else {
-            let wide = b.cast(DType::F64, CastRules::default())?;
-            map::pow::<T, f64>(run.pool(), base, (wide.slice()?, b.shape()), to)?;
-        }
-        run.set(0, out.freeze());
-        Ok(())
-    })
+/// Base and exponent may differ in type; the result is of the base's.
+fn power(run: &mut Run<'_>, a: &Tensor, b: &Tensor) -> Result<(), OpError> {
+    let common = match a.dtype() {
+        own if own == b.dtype() => own,
+        DType::F16 | DType::BF16 => DType::F32,
+        own if own.is_float() => own,
+        _ if b.dtype().is_integer() => DType::I64,
+        _ => DType::F64,
+    };
+    let rules = CastRules::default();
+    let out = compute(run, Arithmetic::Pow, &a.cast(common, rules)?, &b.cast(common, rules)?)?;
+    run.set(0, out.cast(a.dtype(), rules)?);
+    Ok(())
+}
+
+/// The function of two dense tensors of one type, in memory of the first output.
+///
+/// # Errors
+/// When the shapes do not broadcast, there is no kernel for the type, or an integer is divided by zero.
+pub(crate) fn compute(
+    run: &Run<'_>,
+    operator: Arithmetic,
+    a: &Tensor,
+    b: &Tensor,
+) -> Result<Tensor, OpError> {
+    let shape = broadcast_shape(a.shape(), b.shape())?;
+    let mut out = run.allocate(0, a.dtype(), &shape)?;
+    by_type!(a.dtype(), number T => Ok(map::binary::<T>(
+        run.pool(),
+        operator,
+        (a.slice()?, a.shape()),
+        (b.slice()?, b.shape()),
+        (out.slice_mut()?, &shape),
+    )?))?;
+    Ok(out.freeze())
+}
+
+fn bitwise<T: Number<Wide: map::Bits>>(
+    run: &mut Run<'_>,
+    operator: Bitwise,
+    a: &Tensor,
+    b: &Tensor,
+    shape: &[usize],
+) -> Result<(), OpError> {
+    let mut out = run.allocate(0, a.dtype(), shape)?;
+    map::bitwise::<T>(
+        run.pool(),
+        operator,
+        (a.slice()?, a.shape()),
+        (b.slice()?, b.shape()),
+        (out.slice_mut()?, shape),
+    )?;
+    run.set(0, out.freeze());
+    Ok(())
 }
 
 fn compare(
@@ -477,7 +487,7 @@ fn compare(
             };
             let x: Vec<&str> = x.iter().map(|s| &**s).collect();
             let y: Vec<&str> = y.iter().map(|s| &**s).collect();
-            map::compare(run.pool(), comparison, (&x, a.shape()), (&y, b.shape()), to)?;
+            map::compare_ordered(run.pool(), comparison, (&x, a.shape()), (&y, b.shape()), to)?;
         }
         DType::Bool => {
             let (x, y) = (a.slice::<u8>()?, b.slice::<u8>()?);

@@ -2,16 +2,15 @@
 //! [Min](https://onnx.ai/onnx/operators/onnx__Min.html), [Sum](https://onnx.ai/onnx/operators/onnx__Sum.html)
 //! and [Mean](https://onnx.ai/onnx/operators/onnx__Mean.html), as rows of [`Variadic`].
 
-use crate::math::by_type::by_type;
+use crate::math::binary::compute;
 use crate::math::unary::UNCONSUMED;
 use crate::{Case, Room, Step, floats, types};
 use oxidane_graph::{
     Attributes, Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Run, Signature, Type, Unknown,
     broadcast_dims, kernel,
 };
-use oxidane_kernels::Operand;
-use oxidane_kernels::map::{self, Binary};
-use oxidane_tensor::{CastRules, DType, Tensor, broadcast};
+use oxidane_kernels::map::Binary;
+use oxidane_tensor::{CastRules, DType, Tensor};
 use std::fmt;
 use std::sync::Arc;
 
@@ -208,45 +207,34 @@ impl Op for Variadic {
                 Function::Sum | Function::Mean if matches!(dtype, DType::F16 | DType::BF16) => DType::F32,
                 _ => dtype,
             };
-            by_type!(wide, number T => combine::<T>(run, function, dtype))
+            combine(run, function, wide)
         })
     }
 }
 
-fn combine<T: Operand>(run: &mut Run<'_>, function: Function, dtype: DType) -> Result<(), OpError> {
+/// Computes in `wide`, rounding to the inputs' type at the end.
+fn combine(run: &mut Run<'_>, function: Function, wide: DType) -> Result<(), OpError> {
     let operator = match function {
         Function::Max => Binary::Max,
         Function::Min => Binary::Min,
         Function::Sum | Function::Mean => Binary::Add,
     };
+    let dtype = run.tensor(0)?.dtype();
     let count = run.input_count();
     let dense = |run: &Run<'_>, slot: usize| -> Result<Tensor, OpError> {
         let tensor = run.tensor(slot)?;
         if tensor.dtype() != dtype {
             return Err(OpError::new(format!("input {slot} is {}, but input 0 is {dtype}", tensor.dtype())));
         }
-        Ok(tensor.cast(T::DTYPE, CastRules::default())?.to_dense()?)
-    };
-    let pair = |run: &Run<'_>, operator: Binary, a: &Tensor, b: &Tensor| -> Result<Tensor, OpError> {
-        let shape = broadcast(a.shape(), b.shape())?;
-        let mut out = run.allocate(0, T::DTYPE, &shape)?;
-        map::binary::<T>(
-            run.pool(),
-            operator,
-            (a.slice()?, a.shape()),
-            (b.slice()?, b.shape()),
-            (out.slice_mut()?, &shape),
-        )?;
-        Ok(out.freeze())
+        Ok(tensor.cast(wide, CastRules::default())?.to_dense()?)
     };
     let mut all = dense(run, 0)?;
     for slot in 1..count {
-        let next = dense(run, slot)?;
-        all = pair(run, operator, &all, &next)?;
+        all = compute(run, operator, &all, &dense(run, slot)?)?;
     }
     if function == Function::Mean && count > 1 {
-        let number = Tensor::scalar(T::from_f64(count as f64));
-        all = pair(run, Binary::Div, &all, &number)?;
+        let number = Tensor::from_f64s(wide, &[], &[count as f64])?;
+        all = compute(run, Binary::Div, &all, &number)?;
     }
     run.set(0, all.cast(dtype, CastRules::default())?);
     Ok(())

@@ -1,12 +1,13 @@
 //! [Where](https://onnx.ai/onnx/operators/onnx__Where.html): elements of one tensor or another.
 
-use crate::math::by_type::by_type;
+use crate::tensor::moves::{Move, move_elements};
 use crate::{Case, Form, Room, attributes, bools, floats, ints, of_room, types};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, broadcast_dims, kernel, shared,
+    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, broadcast_dims, kernel, shared,
 };
 use oxidane_kernels::map;
-use oxidane_tensor::{CastRules, DType, Element, Tensor, broadcast, complex::Complex, element_count};
+use oxidane_pool::Pool;
+use oxidane_tensor::{CastRules, DType, Tensor, broadcast};
 use std::sync::Arc;
 
 attributes! {
@@ -132,46 +133,27 @@ impl Op for Where {
                     .help("cast one to the type of the other"));
             }
             let shape = broadcast(&broadcast(x.shape(), y.shape())?, c.shape())?;
-            match x.dtype() {
-                DType::String => {
-                    let (Some(a), Some(b)) = (x.as_strings(), y.as_strings()) else {
-                        return Err(OpError::new("the choices are no dense strings"));
-                    };
-                    let mut out: Vec<Arc<str>> = vec![Arc::from(""); element_count(&shape)?];
-                    map::select(
-                        run.pool(),
-                        (c.slice()?, c.shape()),
-                        (a, x.shape()),
-                        (b, y.shape()),
-                        (&mut out, &shape),
-                    )?;
-                    run.set(0, Tensor::from_strings(&shape, out)?);
-                    Ok(())
-                }
-                DType::Bool => select::<u8>(run, &c, &x, &y, &shape),
-                DType::Complex64 => select::<Complex<f32>>(run, &c, &x, &y, &shape),
-                DType::Complex128 => select::<Complex<f64>>(run, &c, &x, &y, &shape),
-                dtype => by_type!(dtype, number T => select::<T>(run, &c, &x, &y, &shape)),
-            }
+            let select =
+                Select { condition: (c.slice()?, c.shape()), shapes: [x.shape(), y.shape()], shape: &shape };
+            move_elements(run, 0, &[&x, &y], &shape, &select)
         })
     }
 }
 
-fn select<T: Element>(
-    run: &mut Run<'_>,
-    c: &Tensor,
-    x: &Tensor,
-    y: &Tensor,
-    shape: &[usize],
-) -> Result<(), OpError> {
-    let mut out = run.allocate(0, x.dtype(), shape)?;
-    map::select::<T>(
-        run.pool(),
-        (c.slice()?, c.shape()),
-        (x.slice()?, x.shape()),
-        (y.slice()?, y.shape()),
-        (out.slice_mut()?, shape),
-    )?;
-    run.set(0, out.freeze());
-    Ok(())
+struct Select<'a> {
+    condition: (&'a [u8], &'a [usize]),
+    shapes: [&'a [usize]; 2],
+    shape: &'a [usize],
+}
+
+impl Move for Select<'_> {
+    fn apply<T: Clone + Default + Send + Sync>(
+        &self,
+        pool: &Pool,
+        sources: &[&[T]],
+        output: &mut [T],
+    ) -> Result<(), OpError> {
+        let [x, y] = self.shapes;
+        Ok(map::select(pool, self.condition, (sources[0], x), (sources[1], y), (output, self.shape))?)
+    }
 }

@@ -34,8 +34,8 @@ pub(crate) fn move_elements(
     }
     let moved = match dtype.bits() {
         0 => {
-            let dense: Vec<Tensor> = sources.iter().map(|s| s.to_dense()).collect::<Result<_, _>>()?;
-            let slices: Vec<&[Arc<str>]> = dense.iter().map(|s| s.as_strings().unwrap_or_default()).collect();
+            let dense = dense(sources, dtype)?;
+            let slices = string_slices(&dense);
             let mut strings = empty_strings(run, output, shape)?;
             mover.apply(run.pool(), &slices, &mut strings)?;
             Tensor::from_strings(shape, strings)?
@@ -46,7 +46,7 @@ pub(crate) fn move_elements(
         64 => typed::<u64>(run, output, sources, shape, mover)?,
         128 => typed::<Complex<f64>>(run, output, sources, shape, mover)?,
         _ => {
-            let codes: Vec<Tensor> = sources.iter().map(|s| s.unpacked()).collect::<Result<_, _>>()?;
+            let codes = unpacked(sources)?;
             let codes: Vec<&Tensor> = codes.iter().collect();
             typed::<u8>(run, output, &codes, shape, mover)?.repacked(dtype)?
         }
@@ -63,12 +63,34 @@ fn typed<T: Element + Default>(
     shape: &[usize],
     mover: &impl Move,
 ) -> Result<Tensor, OpError> {
-    let cells: Vec<Tensor> =
-        sources.iter().map(|s| s.to_dense()?.reinterpret(T::DTYPE)).collect::<Result<_, _>>()?;
-    let slices: Vec<&[T]> = cells.iter().map(|c| c.slice::<T>()).collect::<Result<_, _>>()?;
+    let cells = dense(sources, T::DTYPE)?;
+    let slices = slices::<T>(&cells)?;
     let mut out = run.allocate(output, T::DTYPE, shape)?;
     mover.apply(run.pool(), &slices, out.slice_mut::<T>()?)?;
     Ok(out.freeze())
+}
+
+// What does not depend on the mover is compiled once.
+
+/// The sources' dense elements, read as `dtype`, which is as wide as theirs.
+fn dense(sources: &[&Tensor], dtype: DType) -> Result<Vec<Tensor>, OpError> {
+    let read = |s: &&Tensor| match s.dtype() == dtype {
+        true => s.to_dense(),
+        false => s.to_dense()?.reinterpret(dtype),
+    };
+    Ok(sources.iter().map(read).collect::<Result<_, _>>()?)
+}
+
+fn unpacked(sources: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
+    Ok(sources.iter().map(|s| s.unpacked()).collect::<Result<_, _>>()?)
+}
+
+fn slices<T: Element>(cells: &[Tensor]) -> Result<Vec<&[T]>, OpError> {
+    Ok(cells.iter().map(|c| c.slice::<T>()).collect::<Result<_, _>>()?)
+}
+
+fn string_slices(dense: &[Tensor]) -> Vec<&[Arc<str>]> {
+    dense.iter().map(|s| s.as_strings().unwrap_or_default()).collect()
 }
 
 /// As many empty strings as `shape` has elements, within the budget of the run.
@@ -154,8 +176,8 @@ pub(crate) fn change_elements(
     }
     let changed = match dtype.bits() {
         0 => {
-            let dense: Vec<Tensor> = sources.iter().map(|s| s.to_dense()).collect::<Result<_, _>>()?;
-            let slices: Vec<&[Arc<str>]> = dense.iter().map(|s| s.as_strings().unwrap_or_default()).collect();
+            let dense = dense(sources, dtype)?;
+            let slices = string_slices(&dense);
             let mut strings = empty_strings(run, output, data.shape())?;
             strings.clone_from_slice(data.to_dense()?.as_strings().unwrap_or_default());
             change.apply(&slices, &mut strings)?;
@@ -167,7 +189,7 @@ pub(crate) fn change_elements(
         64 => changed::<u64>(run, output, data, sources, change)?,
         128 => changed::<Complex<f64>>(run, output, data, sources, change)?,
         _ => {
-            let codes: Vec<Tensor> = sources.iter().map(|s| s.unpacked()).collect::<Result<_, _>>()?;
+            let codes = unpacked(sources)?;
             let codes: Vec<&Tensor> = codes.iter().collect();
             changed::<u8>(run, output, data.unpacked()?, &codes, change)?.repacked(dtype)?
         }
@@ -184,9 +206,8 @@ fn changed<T: Element + Default>(
     sources: &[&Tensor],
     change: &impl Change,
 ) -> Result<Tensor, OpError> {
-    let cells: Vec<Tensor> =
-        sources.iter().map(|s| s.to_dense()?.reinterpret(T::DTYPE)).collect::<Result<_, _>>()?;
-    let slices: Vec<&[T]> = cells.iter().map(|c| c.slice::<T>()).collect::<Result<_, _>>()?;
+    let cells = dense(sources, T::DTYPE)?;
+    let slices = slices::<T>(&cells)?;
     let cells = data.reinterpret(T::DTYPE)?;
     drop(data);
     let mut target = owned(run, output, cells)?;

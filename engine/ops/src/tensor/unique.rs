@@ -82,7 +82,7 @@ fn rows<T>(values: &[T], count: usize, sorted: bool, by: impl Fn(&T, &T) -> Orde
         let pairs = row(a).iter().zip(row(b));
         pairs.map(|(x, y)| by(x, y)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
     };
-    unique(count, compare, sorted)
+    unique(count, &compare, sorted)
 }
 
 /// Groups `count` rows of a dense tensor.
