@@ -20,6 +20,7 @@ pub mod norm;
 mod number;
 pub mod pooling;
 mod real;
+pub mod quantize;
 pub mod reduce;
 pub mod resize;
 pub mod rnn;

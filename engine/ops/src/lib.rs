@@ -13,6 +13,7 @@ pub mod expansion;
 mod interpret;
 pub mod math;
 pub mod nn;
+pub mod quantization;
 mod registry;
 #[doc(hidden)]
 pub mod room;

@@ -1,5 +1,5 @@
 use crate::room::Room;
-use crate::{control, math, nn, tensor};
+use crate::{control, math, nn, quantization, tensor};
 
 /// Every room, sorted by domain and name, one a line.
 #[rustfmt::skip]
@@ -17,6 +17,7 @@ static ROOMS: &[&Room] = &[
     &math::unary::ATANH,
     &nn::average_pool::ROOM,
     &nn::batch_normalization::ROOM,
+    &tensor::bit_cast::ROOM,
     &math::binary::BIT_SHIFT_ROOM,
     &math::binary::BITWISE_AND_ROOM,
     &math::bitwise_not::ROOM,
@@ -40,8 +41,11 @@ static ROOMS: &[&Room] = &[
     &math::cum_prod::ROOM,
     &math::cum_sum::ROOM,
     &tensor::depth_to_space::ROOM,
+    &quantization::dequantize_linear::ROOM,
+    &math::det::ROOM,
     &math::binary::DIV_ROOM,
     &tensor::dropout::ROOM,
+    &quantization::dynamic_quantize_linear::ROOM,
     &math::einsum::ROOM,
     &math::activation::ELU,
     &math::binary::EQUAL_ROOM,
@@ -83,6 +87,7 @@ static ROOMS: &[&Room] = &[
     &nn::lp_normalization::ROOM,
     &nn::lp_pool::ROOM,
     &math::matmul::ROOM,
+    &quantization::mat_mul_integer::ROOM,
     &math::variadic::MAX,
     &nn::max_pool::ROOM,
     &math::variadic::MEAN,
@@ -92,6 +97,7 @@ static ROOMS: &[&Room] = &[
     &math::binary::MOD_ROOM,
     &math::binary::MUL_ROOM,
     &math::unary::NEG,
+    &nn::negative_log_likelihood_loss::ROOM,
     &tensor::non_zero::ROOM,
     &math::not::ROOM,
     &tensor::one_hot::ROOM,
@@ -102,6 +108,9 @@ static ROOMS: &[&Room] = &[
     &math::binary::P_RELU_ROOM,
     &tensor::pad::ROOM,
     &math::binary::POW_ROOM,
+    &quantization::q_linear_conv::ROOM,
+    &quantization::q_linear_mat_mul::ROOM,
+    &quantization::quantize_linear::ROOM,
     &nn::rms_normalization::ROOM,
     &nn::rnn::ROOM,
     &tensor::range::ROOM,
@@ -132,6 +141,7 @@ static ROOMS: &[&Room] = &[
     &control::sequence_erase::ROOM,
     &control::sequence_insert::ROOM,
     &control::sequence_length::ROOM,
+    &control::sequence_map::ROOM,
     &tensor::shape::ROOM,
     &math::activation::SHRINK,
     &math::activation::SIGMOID,
@@ -141,6 +151,7 @@ static ROOMS: &[&Room] = &[
     &tensor::size::ROOM,
     &tensor::slice::ROOM,
     &nn::softmax::SOFTMAX,
+    &nn::softmax_cross_entropy_loss::ROOM,
     &math::activation::SOFTPLUS,
     &math::activation::SOFTSIGN,
     &tensor::space_to_depth::ROOM,
@@ -150,6 +161,7 @@ static ROOMS: &[&Room] = &[
     &tensor::squeeze::ROOM,
     &math::binary::SUB_ROOM,
     &math::variadic::SUM,
+    &nn::swi_glu::ROOM,
     &math::activation::SWISH,
     &math::unary::TAN,
     &math::unary::TANH,
