@@ -14,10 +14,12 @@ mod interpret;
 pub mod math;
 pub mod nn;
 pub mod quantization;
+pub mod random;
 mod registry;
 #[doc(hidden)]
 pub mod room;
 pub mod tensor;
+pub mod training;
 pub mod types;
 
 pub use case::{Case, bools, floats, ints, noise, noise_of};

@@ -1,5 +1,5 @@
 use crate::room::Room;
-use crate::{control, math, nn, quantization, tensor};
+use crate::{control, math, nn, quantization, random, tensor, training};
 
 /// Every room, sorted by domain and name, one a line.
 #[rustfmt::skip]
@@ -17,6 +17,7 @@ static ROOMS: &[&Room] = &[
     &math::unary::ATANH,
     &nn::average_pool::ROOM,
     &nn::batch_normalization::ROOM,
+    &random::bernoulli::ROOM,
     &tensor::bit_cast::ROOM,
     &math::binary::BIT_SHIFT_ROOM,
     &math::binary::BITWISE_AND_ROOM,
@@ -96,6 +97,7 @@ static ROOMS: &[&Room] = &[
     &math::activation::MISH,
     &math::binary::MOD_ROOM,
     &math::binary::MUL_ROOM,
+    &random::multinomial::ROOM,
     &math::unary::NEG,
     &nn::negative_log_likelihood_loss::ROOM,
     &tensor::non_zero::ROOM,
@@ -113,6 +115,10 @@ static ROOMS: &[&Room] = &[
     &quantization::quantize_linear::ROOM,
     &nn::rms_normalization::ROOM,
     &nn::rnn::ROOM,
+    &random::random_normal::ROOM,
+    &random::random_normal_like::ROOM,
+    &random::random_uniform::ROOM,
+    &random::random_uniform_like::ROOM,
     &tensor::range::ROOM,
     &math::unary::RECIPROCAL,
     &math::reduce::L1,
@@ -175,6 +181,9 @@ static ROOMS: &[&Room] = &[
     &nn::resize::UPSAMPLE,
     &math::where_::ROOM,
     &math::binary::XOR_ROOM,
+    &training::adagrad::ROOM,
+    &training::adam::ROOM,
+    &training::momentum::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.
