@@ -34,7 +34,9 @@ impl Grid {
     /// When the shapes do not fit.
     pub fn new(shape: &[usize], scales: &[usize], axis: usize, block: usize) -> Result<Grid, KernelError> {
         let fault = |why: String| {
-            KernelError::Shape(format!("scales of shape {scales:?} do not fit a tensor of shape {shape:?}: {why}"))
+            KernelError::Shape(format!(
+                "scales of shape {scales:?} do not fit a tensor of shape {shape:?}: {why}"
+            ))
         };
         if scales.iter().all(|&n| n == 1) && (scales.len() <= 1 || block == 0) {
             return Ok(Grid::WHOLE);
@@ -50,7 +52,11 @@ impl Grid {
         }
         let blocks = size.div_ceil(block);
         let fits = scales.len() == shape.len()
-            && scales.iter().zip(shape).enumerate().all(|(i, (&s, &d))| s == if i == axis { blocks } else { d });
+            && scales
+                .iter()
+                .zip(shape)
+                .enumerate()
+                .all(|(i, (&s, &d))| s == if i == axis { blocks } else { d });
         if !fits {
             return Err(fault(format!("it needs {blocks} along axis {axis} for blocks of {block}")));
         }

@@ -1,17 +1,29 @@
 //! Operators that have no kernel of their own: what runs is what [`Op::expand`](oxidane_graph::Op::expand) gives.
 //!
-//! Such a room states its `expand()`, says [`crate::of_expansion!`] inside its `impl Op`, and is done. A plan puts
-//! the expansion in the node's place once types are known ([`expand`]); where it cannot, and in the interpreter, the
-//! kernel makes the expansion for the types that come in and interprets it ([`kernel`]).
+//! Such a room states its `expand()`, says `of_expansion!(infer)` inside its `impl Op` (or `of_expansion!()` and an
+//! `infer()` of its own), and is done. A plan puts the expansion in the node's place once types are known
+//! ([`expand`]); where it cannot, and in the interpreter, the kernel makes the expansion for the types that come in
+//! and interprets it ([`kernel`]). Types are those that the expansion's outputs have ([`infer`]).
 
 use crate::Interpreter;
 use crate::tensor::identity::Identity;
-use oxidane_graph::{Build, Graph, Inference, Kernel, NodeId, NodeSpec, Op, OpError, Type, qualified};
+use oxidane_graph::{
+    Build, Dims, Graph, InferCtx, Inference, Kernel, NodeId, NodeSpec, Op, OpError, Type, Unknown, qualified,
+};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Inside `impl Op for ...`: runs the operator by its expansion. The type must be `Clone`.
+/// Inside `impl Op for ...`: runs the operator by its expansion, and with `infer` takes its types from there too. The
+/// type must be `Clone`.
 #[macro_export]
 macro_rules! of_expansion {
+    (infer) => {
+        fn infer(&self, ctx: &mut oxidane_graph::InferCtx<'_>) -> Result<(), oxidane_graph::Unknown> {
+            $crate::expansion::infer(ctx)
+        }
+
+        $crate::of_expansion!();
+    };
     () => {
         fn kernel(
             &self,
@@ -65,6 +77,55 @@ pub fn kernel(op: Arc<dyn Op>) -> Result<Box<dyn Kernel>, OpError> {
         }
         Ok(())
     })
+}
+
+/// Sets the types of the outputs to those that the node's expansion gives.
+///
+/// # Errors
+/// [`Unknown::Because`] where there is no expansion for what is known of the inputs; the faults that it finds.
+pub fn infer(ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+    let op = ctx.node().op().clone();
+    let mut graph = Graph::new("");
+    let mut slots = Vec::new();
+    let mut known = HashSet::new();
+    for i in 0..ctx.input_count() {
+        slots.push(match (ctx.has_input(i), ctx.constant(i)) {
+            (false, _) => None,
+            (true, Some(tensor)) => Some(graph.add_constant("", tensor.clone())?),
+            (true, None) => Some(graph.add_input(&format!("x{i}"), ctx.ty(i).cloned(), None)?),
+        });
+        known.extend(ctx.shape(i).unwrap_or_default().iter().flat_map(|d| d.symbols()));
+    }
+    let mut made = Vec::new();
+    for i in 0..ctx.output_count() {
+        made.push(Some(graph.add_undefined(&format!("y{i}"))?));
+    }
+    let node = graph.add_node(NodeSpec::new(op.clone(), &slots, &made))?;
+    let mut build = Build::new(&mut graph, "expansion");
+    let values = op.expand(&mut build, node)?.ok_or_else(|| {
+        Unknown::Because("too little is known of the inputs to put simpler operators in its place".into())
+    })?;
+    if let Some(problem) = build.into_inference().findings.problems.pop() {
+        return Err(Unknown::Wrong(problem.error));
+    }
+    for (output, value) in values.into_iter().enumerate() {
+        let Some(ty) = graph.value(value).ty() else { continue };
+        let (Some(dtype), Some(shape)) = (ty.dtype(), ty.shape()) else {
+            ctx.set(output, ty.clone());
+            continue;
+        };
+        // Names of sizes that only the expansion knows would mean other sizes elsewhere.
+        let dims: Dims = shape
+            .iter()
+            .enumerate()
+            .map(|(axis, d)| match d.symbols().iter().all(|s| known.contains(s)) {
+                true => *d,
+                false => ctx.unknown_dim(output, axis),
+            })
+            .collect();
+        ctx.set_tensor(output, dtype, dims);
+    }
+    Ok(())
 }
 
 /// A graph of the expansion of `op` for inputs of these types.

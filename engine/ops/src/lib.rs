@@ -12,6 +12,7 @@ mod draft;
 pub mod expansion;
 mod interpret;
 pub mod math;
+pub mod microsoft;
 pub mod nn;
 pub mod quantization;
 pub mod random;

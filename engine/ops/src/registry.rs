@@ -1,5 +1,5 @@
 use crate::room::Room;
-use crate::{control, math, nn, quantization, random, tensor, training};
+use crate::{control, math, microsoft, nn, quantization, random, tensor, training};
 
 /// Every room, sorted by domain and name, one a line.
 #[rustfmt::skip]
@@ -184,6 +184,19 @@ static ROOMS: &[&Room] = &[
     &training::adagrad::ROOM,
     &training::adam::ROOM,
     &training::momentum::ROOM,
+    &microsoft::dequantize_linear::ROOM,
+    &microsoft::dynamic_quantize_mat_mul::ROOM,
+    &microsoft::mat_mul_integer_to_float::ROOM,
+    &microsoft::mat_mul_n_bits::ROOM,
+    &microsoft::q_gemm::ROOM,
+    &microsoft::q_linear_add::ROOM,
+    &microsoft::q_linear_average_pool::ROOM,
+    &microsoft::q_linear_concat::ROOM,
+    &microsoft::q_linear_global_average_pool::ROOM,
+    &microsoft::q_linear_leaky_relu::ROOM,
+    &microsoft::q_linear_mul::ROOM,
+    &microsoft::q_linear_sigmoid::ROOM,
+    &microsoft::quantize_linear::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

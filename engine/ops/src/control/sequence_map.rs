@@ -100,8 +100,7 @@ impl Op for SequenceMap {
                     )));
                 }
                 None => {
-                    unknown =
-                        Err(Unknown::Because(format!("the body does not tell the type of output {i}")));
+                    unknown = Err(Unknown::Because(format!("the body does not tell the type of output {i}")));
                 }
             }
         }

@@ -1,13 +1,15 @@
 //! What the losses of classification share: the class of each sample picked, ignored samples, weights of classes,
 //! and the reduction to one number.
 
+use crate::ints;
 use crate::math::binary::{Binary, DIV, EQUAL, MUL};
 use crate::math::cast::Cast;
 use crate::math::reduce::Reduce;
 use crate::math::unary::Unary;
 use crate::math::where_::Where;
-use crate::tensor::{gather::Gather, gather_elements::GatherElements, squeeze::Squeeze, unsqueeze::Unsqueeze};
-use crate::ints;
+use crate::tensor::{
+    gather::Gather, gather_elements::GatherElements, squeeze::Squeeze, unsqueeze::Unsqueeze,
+};
 use oxidane_graph::{Build, Dims, InferCtx, OpError, ShownDims, Type, Unknown, ValueId};
 use oxidane_kernels::Function;
 use oxidane_kernels::reduce::Reduction as Kind;

@@ -73,9 +73,7 @@ pub static ROOM: Room = Room {
                 .input(ints(&[2, 2], &[-5, 1, 0, -5]))
                 .input(weights())
                 .expect(floats(&[2, 2], &[0.0, -0.6, 0.0, 0.0])),
-            Case::new("mean", op("mean", None))
-                .input(noise(&[3, 5], 1))
-                .input(ints(&[3], &[4, 0, 2])),
+            Case::new("mean", op("mean", None)).input(noise(&[3, 5], 1)).input(ints(&[3], &[4, 0, 2])),
         ];
         for (name, dtype, tolerance) in
             [("double", DType::F64, 1e-9), ("float16", DType::F16, 1e-3), ("bfloat16", DType::BF16, 8e-3)]
@@ -105,14 +103,8 @@ impl Op for NegativeLogLikelihoodLoss {
             let (x, classes) = (run.tensor(0)?, run.tensor(1)?);
             let logs = x.to_f64s()?;
             let weights = run.try_tensor(2)?;
-            let loss = negative_log_likelihood(
-                (&logs, x.shape()),
-                classes,
-                weights,
-                ignored,
-                reduction,
-                x.dtype(),
-            )?;
+            let loss =
+                negative_log_likelihood((&logs, x.shape()), classes, weights, ignored, reduction, x.dtype())?;
             run.set(0, loss);
             Ok(())
         })

@@ -55,9 +55,8 @@ impl Op for SwiGLU {
     fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
         let gate = ctx.known_ty(0)?;
         let met = match ctx.ty(1) {
-            Some(value) => Type::meet(gate, value).map_err(|why| {
-                OpError::new(format!("gate and value must have the same shape, but {why}"))
-            })?,
+            Some(value) => Type::meet(gate, value)
+                .map_err(|why| OpError::new(format!("gate and value must have the same shape, but {why}")))?,
             None => gate.clone(),
         };
         ctx.set(0, met);

@@ -1,8 +1,6 @@
 //! [DequantizeLinear](https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html): codes of a few bits as numbers.
 
-use super::linear::{
-    CODES, HALF_OR_FLOAT, block_of, check_scales, dequantized, dtype_or_none, without_axis,
-};
+use super::linear::{CODES, HALF_OR_FLOAT, block_of, check_scales, dequantized, dtype_or_none, without_axis};
 use crate::{Case, Form, Room, Step, attributes, floats, of_room, types};
 use oxidane_graph::{
     Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Type, Types, Unknown, kernel, shared,
@@ -66,9 +64,8 @@ pub static ROOM: Room = Room {
 fn cases() -> Vec<Case> {
     let op = DequantizeLinear::default();
     let of = |dtype, shape: &[usize], values: &[i64]| Tensor::from_i64s(dtype, shape, values).expect("codes");
-    let real = |dtype, shape: &[usize], values: &[f64]| {
-        Tensor::from_f64s(dtype, shape, values).expect("floats")
-    };
+    let real =
+        |dtype, shape: &[usize], values: &[f64]| Tensor::from_f64s(dtype, shape, values).expect("floats");
     // The specification's examples, and the formula by hand.
     let mut cases = vec![
         Case::new("one", op.clone())

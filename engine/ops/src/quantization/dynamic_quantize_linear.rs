@@ -3,7 +3,9 @@
 
 use super::linear::{Rules, quantized};
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
-use oxidane_graph::{Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Types, Unknown, kernel, shared};
+use oxidane_graph::{
+    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Types, Unknown, kernel, shared,
+};
 use oxidane_tensor::{DType, Tensor};
 
 attributes! {

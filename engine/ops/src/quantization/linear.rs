@@ -215,8 +215,10 @@ pub(crate) fn without_axis(d: &mut Draft<'_>) -> Result<(), OpError> {
     match one {
         Some(true) => drop(d.attributes.take("axis")),
         Some(false) => {
-            return Err(OpError::new("a scale for each place along an axis cannot be expressed in this opset")
-                .help("export to opset 13 or later"));
+            return Err(OpError::new(
+                "a scale for each place along an axis cannot be expressed in this opset",
+            )
+            .help("export to opset 13 or later"));
         }
         None => d.drop_default("axis", 1i64)?,
     }
@@ -224,9 +226,5 @@ pub(crate) fn without_axis(d: &mut Draft<'_>) -> Result<(), OpError> {
 }
 
 /// Inputs that are scalars or vectors of one element, and their types, for the operators of products.
-pub(crate) const BYTES_OR_FLOAT8: Types = types::BYTES.or(Types::tensors(&[
-    DType::F8E4M3FN,
-    DType::F8E4M3FNUZ,
-    DType::F8E5M2,
-    DType::F8E5M2FNUZ,
-]));
+pub(crate) const BYTES_OR_FLOAT8: Types =
+    types::BYTES.or(Types::tensors(&[DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ]));

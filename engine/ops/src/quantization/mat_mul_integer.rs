@@ -45,10 +45,11 @@ pub static ROOM: Room = Room {
                 .input(of(DType::U8, &[1], &[12]))
                 .input(of(DType::U8, &[1], &[0]))
                 .expect(of(DType::I32, &[4, 2], &[-38, -83, -44, -98, -50, -113, -56, -128])),
-            Case::new("bare", MatMulInteger {})
-                .input(a())
-                .input(b())
-                .expect(of(DType::I32, &[4, 2], &[34, 97, 28, 82, 22, 67, 16, 52])),
+            Case::new("bare", MatMulInteger {}).input(a()).input(b()).expect(of(
+                DType::I32,
+                &[4, 2],
+                &[34, 97, 28, 82, 22, 67, 16, 52],
+            )),
             Case::new("rows and columns", MatMulInteger {})
                 .input(of(DType::I8, &[2, 2], &[1, -2, 3, -4]))
                 .input(of(DType::I8, &[2, 2], &[5, 6, -7, -8]))

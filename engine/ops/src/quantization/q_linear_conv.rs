@@ -70,9 +70,11 @@ pub static ROOM: Room = Room {
         };
         // The sums are those of ConvInteger's examples; the factor is 1, and 0.5 for the halves.
         vec![
-            case("bare", &plain)
-                .input(of(DType::U8, &[], &[3]))
-                .expect(of(DType::U8, &[1, 1, 2, 2], &[15, 19, 27, 31])),
+            case("bare", &plain).input(of(DType::U8, &[], &[3])).expect(of(
+                DType::U8,
+                &[1, 1, 2, 2],
+                &[15, 19, 27, 31],
+            )),
             case("padded", &QLinearConv { pads: Some(vec![1; 4]), ..plain.clone() })
                 .input(of(DType::I8, &[], &[0]))
                 .expect(of(
@@ -80,13 +82,16 @@ pub static ROOM: Room = Room {
                     &[1, 1, 4, 4],
                     &[1, 3, 5, 3, 5, 12, 16, 9, 11, 24, 28, 15, 7, 15, 17, 9],
                 )),
-            case("bias and strides", &QLinearConv {
-                strides: Some(vec![2, 2]),
-                kernel_shape: Some(vec![2, 2]),
-                dilations: Some(vec![1, 1]),
-                auto_pad: "SAME_UPPER".into(),
-                ..plain.clone()
-            })
+            case(
+                "bias and strides",
+                &QLinearConv {
+                    strides: Some(vec![2, 2]),
+                    kernel_shape: Some(vec![2, 2]),
+                    dilations: Some(vec![1, 1]),
+                    auto_pad: "SAME_UPPER".into(),
+                    ..plain.clone()
+                },
+            )
             .input(of(DType::U8, &[], &[0]))
             .input(of(DType::I32, &[1], &[100]))
             .expect(of(DType::U8, &[1, 1, 2, 2], &[112, 109, 115, 109])),

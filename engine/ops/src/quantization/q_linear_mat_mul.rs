@@ -41,9 +41,8 @@ pub static ROOM: Room = Room {
         let of = |dtype, shape: &[usize], values: &[i64]| {
             Tensor::from_i64s(dtype, shape, values).expect("8-bit integers")
         };
-        let real = |dtype, shape: &[usize], values: &[f64]| {
-            Tensor::from_f64s(dtype, shape, values).expect("floats")
-        };
+        let real =
+            |dtype, shape: &[usize], values: &[f64]| Tensor::from_f64s(dtype, shape, values).expect("floats");
         let mut cases = vec![
             // The specification's example.
             Case::new("uint8", QLinearMatMul {})
@@ -117,9 +116,8 @@ fn product(a: &Tensor, b: &Tensor, divide: bool) -> Result<Tensor, OpError> {
 }
 
 fn run_integers(run: &Run<'_>) -> Result<Tensor, OpError> {
-    let real = |slot| -> Result<Tensor, OpError> {
-        Ok(run.tensor(slot)?.cast(DType::F32, CastRules::default())?)
-    };
+    let real =
+        |slot| -> Result<Tensor, OpError> { Ok(run.tensor(slot)?.cast(DType::F32, CastRules::default())?) };
     let sums = matmul_integer(
         run.pool(),
         run.tensor(0)?,

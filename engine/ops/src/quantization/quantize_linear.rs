@@ -67,9 +67,8 @@ pub static ROOM: Room = Room {
 fn cases() -> Vec<Case> {
     let op = QuantizeLinear::default();
     let of = |dtype, shape: &[usize], values: &[i64]| Tensor::from_i64s(dtype, shape, values).expect("codes");
-    let real = |dtype, shape: &[usize], values: &[f64]| {
-        Tensor::from_f64s(dtype, shape, values).expect("floats")
-    };
+    let real =
+        |dtype, shape: &[usize], values: &[f64]| Tensor::from_f64s(dtype, shape, values).expect("floats");
     // The specification's examples, and NumPy's rint and clip.
     let mut cases = vec![
         Case::new("one", op.clone())
@@ -124,9 +123,11 @@ fn cases() -> Vec<Case> {
             .input(floats(&[3], &[1.0, 1e9, -1e9]))
             .input(floats(&[], &[1.0]))
             .input(real(DType::F8E5M2, &[], &[0.0]))
-            .expect(real(DType::F64, &[3], &[1.0, f64::INFINITY, f64::NEG_INFINITY])
-                .cast(DType::F8E5M2, CastRules { saturate: false, ..CastRules::default() })
-                .expect("infinities")),
+            .expect(
+                real(DType::F64, &[3], &[1.0, f64::INFINITY, f64::NEG_INFINITY])
+                    .cast(DType::F8E5M2, CastRules { saturate: false, ..CastRules::default() })
+                    .expect("infinities"),
+            ),
         Case::new("noise", QuantizeLinear { axis: 2, ..op.clone() })
             .input(noise(&[2, 300, 4, 50], 1))
             .input(floats(&[4], &[0.01, 0.02, 0.03, 0.04])),
@@ -180,10 +181,13 @@ fn zero_tells_type(d: &mut Draft<'_>) -> Result<(), OpError> {
     if d.input(2).is_some() || dtype == DType::U8 {
         return Ok(());
     }
-    let known = d.ty(1).and_then(Type::shape).and_then(|s| s.iter().map(|d| d.as_size()).collect::<Option<Vec<_>>>());
+    let known =
+        d.ty(1).and_then(Type::shape).and_then(|s| s.iter().map(|d| d.as_size()).collect::<Option<Vec<_>>>());
     let shape = known.ok_or_else(|| {
-        OpError::new("the type of the codes needs a zero point in this opset, but the scale's shape is not known")
-            .help("export to opset 21 or later, or give a zero point")
+        OpError::new(
+            "the type of the codes needs a zero point in this opset, but the scale's shape is not known",
+        )
+        .help("export to opset 21 or later, or give a zero point")
     })?;
     let zero = d.add_constant(Tensor::zeros(dtype, &shape)?);
     d.set_input(2, Some(zero));

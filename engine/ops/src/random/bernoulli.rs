@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn ones_come_as_often_as_asked() {
         for seed in [None, Some(1.0)] {
-            let case = Case::new("many", Bernoulli { dtype: None, seed }).input(floats(&[10_000], &[0.3; 10_000]));
+            let case =
+                Case::new("many", Bernoulli { dtype: None, seed }).input(floats(&[10_000], &[0.3; 10_000]));
             let inputs = case.inputs.clone();
             let outputs = Interpreter::new(Pool::sequential(), 1 << 20).run(&case.graph(), inputs).unwrap();
             let ones: f64 = outputs[0].as_tensor().unwrap().to_f64s().unwrap().iter().sum();

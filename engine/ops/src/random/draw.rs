@@ -31,8 +31,9 @@ pub(crate) fn sizes(shape: &[i64]) -> Result<Vec<usize>, OpError> {
     shape
         .iter()
         .map(|&size| {
-            usize::try_from(size)
-                .map_err(|_| OpError::new(format!("attribute `shape` is {shape:?}, but sizes are not negative")))
+            usize::try_from(size).map_err(|_| {
+                OpError::new(format!("attribute `shape` is {shape:?}, but sizes are not negative"))
+            })
         })
         .collect()
 }

@@ -36,8 +36,7 @@ impl Generator {
     fn word(&mut self) -> u32 {
         if self.at == WORDS {
             for i in 0..WORDS {
-                let joined =
-                    (self.words[i] & 0x8000_0000) | (self.words[(i + 1) % WORDS] & 0x7fff_ffff);
+                let joined = (self.words[i] & 0x8000_0000) | (self.words[(i + 1) % WORDS] & 0x7fff_ffff);
                 let odd = if joined & 1 == 1 { 0x9908_b0df } else { 0 };
                 self.words[i] = self.words[(i + MIDDLE) % WORDS] ^ (joined >> 1) ^ odd;
             }
@@ -101,8 +100,7 @@ mod tests {
 
     #[test]
     fn calls_without_seed_differ() {
-        let mut numbers: Vec<u64> =
-            (0..8).map(|_| Generator::seeded(None).uniform().to_bits()).collect();
+        let mut numbers: Vec<u64> = (0..8).map(|_| Generator::seeded(None).uniform().to_bits()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         assert!(numbers.len() > 4);

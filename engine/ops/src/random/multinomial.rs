@@ -36,7 +36,10 @@ pub static ROOM: Room = Room {
         let op = Multinomial::read(a)?;
         op.samples()?;
         if !types::INDEX.has_tensor(op.dtype) {
-            return Err(OpError::new(format!("attribute `dtype` is {}, but must be int32 or int64", op.dtype)));
+            return Err(OpError::new(format!(
+                "attribute `dtype` is {}, but must be int32 or int64",
+                op.dtype
+            )));
         }
         Ok(shared(op))
     },

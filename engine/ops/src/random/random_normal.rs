@@ -19,8 +19,7 @@ attributes! {
     }
 }
 
-static SIGNATURE: Signature =
-    Signature { inputs: &[], outputs: &[Param::one("output", types::FLOAT, "T")] };
+static SIGNATURE: Signature = Signature { inputs: &[], outputs: &[Param::one("output", types::FLOAT, "T")] };
 
 /// The room of RandomNormal.
 pub static ROOM: Room = Room {
@@ -33,10 +32,18 @@ pub static ROOM: Room = Room {
     cases: || {
         // NumPy's RandomState(7).
         let op = |dtype| RandomNormal { dtype, mean: 2.0, scale: 0.5, seed: Some(7.0), shape: vec![2, 3] };
-        let values = [2.8452627658843994, 1.7670313119888306, 2.0164101123809814, 2.2037582397460938, 1.6055384874343872, 2.001032829284668];
+        let values = [
+            2.8452627658843994,
+            1.7670313119888306,
+            2.0164101123809814,
+            2.2037582397460938,
+            1.6055384874343872,
+            2.001032829284668,
+        ];
         let mut cases = vec![
             Case::new("float", op(DType::F32)).expect(floats(&[2, 3], &values)),
-            Case::new("nothing", RandomNormal { shape: vec![0, 2], ..op(DType::F32) }).expect(floats(&[0, 2], &[])),
+            Case::new("nothing", RandomNormal { shape: vec![0, 2], ..op(DType::F32) })
+                .expect(floats(&[0, 2], &[])),
         ];
         let wide: Vec<f64> = values.iter().map(|&v: &f32| v.into()).collect();
         for (dtype, tolerance) in [(DType::F64, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {

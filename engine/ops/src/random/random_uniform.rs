@@ -19,8 +19,7 @@ attributes! {
     }
 }
 
-static SIGNATURE: Signature =
-    Signature { inputs: &[], outputs: &[Param::one("output", types::FLOAT, "T")] };
+static SIGNATURE: Signature = Signature { inputs: &[], outputs: &[Param::one("output", types::FLOAT, "T")] };
 
 /// The room of RandomUniform.
 pub static ROOM: Room = Room {
@@ -33,10 +32,18 @@ pub static ROOM: Room = Room {
     cases: || {
         // NumPy's RandomState(7).
         let op = |dtype| RandomUniform { dtype, high: 3.0, low: -1.0, seed: Some(7.0), shape: vec![2, 3] };
-        let values = [-0.6947668194770813, 2.1196751594543457, 0.75363689661026, 1.8938606977462769, 2.9119579792022705, 1.153983473777771];
+        let values = [
+            -0.6947668194770813,
+            2.1196751594543457,
+            0.75363689661026,
+            1.8938606977462769,
+            2.9119579792022705,
+            1.153983473777771,
+        ];
         let mut cases = vec![
             Case::new("float", op(DType::F32)).expect(floats(&[2, 3], &values)),
-            Case::new("nothing", RandomUniform { shape: vec![0, 2], ..op(DType::F32) }).expect(floats(&[0, 2], &[])),
+            Case::new("nothing", RandomUniform { shape: vec![0, 2], ..op(DType::F32) })
+                .expect(floats(&[0, 2], &[])),
         ];
         let wide: Vec<f64> = values.iter().map(|&v: &f32| v.into()).collect();
         for (dtype, tolerance) in [(DType::F64, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {

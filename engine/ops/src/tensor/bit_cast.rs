@@ -54,7 +54,10 @@ pub static ROOM: Room = Room {
     read: |a| {
         let op = BitCast::read(a)?;
         if !BITS.has_tensor(op.to) {
-            return Err(OpError::new(format!("attribute `to` is {}, which is none of the types {BITS}", op.to)));
+            return Err(OpError::new(format!(
+                "attribute `to` is {}, which is none of the types {BITS}",
+                op.to
+            )));
         }
         Ok(shared(op))
     },

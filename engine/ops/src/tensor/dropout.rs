@@ -120,7 +120,9 @@ pub static ROOM: Room = Room {
                 .input(floats(&[3], &[1.0, 2.0, 3.0]).cast(DType::F16, CastRules::default()).expect("floats"))
                 .absent()
                 .input(bools(&[], &[true]))
-                .expect(floats(&[3], &[2.0, 4.0, 6.0]).cast(DType::F16, CastRules::default()).expect("floats")),
+                .expect(
+                    floats(&[3], &[2.0, 4.0, 6.0]).cast(DType::F16, CastRules::default()).expect("floats"),
+                ),
         ]
     },
 };

@@ -34,7 +34,8 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
-        let op = |mode: &str| Momentum { alpha: 0.95, beta: 0.1, mode: mode.to_owned(), norm_coefficient: 0.5 };
+        let op =
+            |mode: &str| Momentum { alpha: 0.95, beta: 0.1, mode: mode.to_owned(), norm_coefficient: 0.5 };
         let case = |name, mode, turns: i64| {
             Case::new(name, op(mode))
                 .input(floats(&[], &[0.1]))
@@ -64,7 +65,9 @@ impl Momentum {
         match self.mode.as_str() {
             "standard" => Ok(false),
             "nesterov" => Ok(true),
-            other => Err(OpError::new(format!("attribute `mode` is `{other}`, but must be standard or nesterov"))),
+            other => {
+                Err(OpError::new(format!("attribute `mode` is `{other}`, but must be standard or nesterov")))
+            }
         }
     }
 }

@@ -123,7 +123,12 @@ impl Arithmetic<'_, '_> {
     }
 
     /// `yes` where the scalar `count` is more than 0, otherwise `no`.
-    pub(crate) fn if_positive(&mut self, count: ValueId, yes: ValueId, no: ValueId) -> Result<ValueId, OpError> {
+    pub(crate) fn if_positive(
+        &mut self,
+        count: ValueId,
+        yes: ValueId,
+        no: ValueId,
+    ) -> Result<ValueId, OpError> {
         let zero = self.number(0.0)?;
         let positive = self.binary(&GREATER, count, zero);
         Ok(self.build.add(Where {}, &[positive, yes, no]))
