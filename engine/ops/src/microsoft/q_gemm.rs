@@ -47,10 +47,10 @@ pub static ROOM: Room = Room {
         vec![
             Case::new("quantized", QGemm { alpha: 1.0, transA: false, transB: false })
                 .input(codes(DType::U8, &[2, 3], &[180, 63, 243, 48, 248, 145]))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::U8, &[], &[120]))
                 .input(codes(DType::U8, &[3, 4], &[62, 9, 78, 151, 27, 42, 29, 173, 22, 5, 116, 79]))
-                .input(floats(&[], &[0.100000001]))
+                .input(floats(&[], &[0.1]))
                 .input(codes(DType::U8, &[], &[100]))
                 .absent()
                 .input(floats(&[], &[2.0]))
@@ -58,31 +58,22 @@ pub static ROOM: Room = Room {
                 .expect(codes(DType::U8, &[2, 4], &[91, 75, 122, 101, 89, 102, 92, 123])),
             Case::new("floats", QGemm { alpha: 0.5, transA: true, transB: true })
                 .input(codes(DType::I8, &[3, 2], &[17, 112, 91, 9, 36, 79]))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::I8, &[], &[12]))
                 .input(codes(DType::I8, &[4, 3], &[-17, 40, -73, 28, -68, -80, 66, 19, -32, -118, -68, 77]))
-                .input(floats(&[], &[0.100000001]))
+                .input(floats(&[], &[0.1]))
                 .input(codes(DType::I8, &[], &[10]))
                 .input(codes(DType::I32, &[4], &[-450, 5850, 5100, 4500]))
                 .expect(floats(
                     &[2, 4],
-                    &[
-                        -0.517500043,
-                        -5.9550004,
-                        12.7075005,
-                        -1.73500013,
-                        -22.0025024,
-                        4.63500023,
-                        19.647501,
-                        -8.94250107,
-                    ],
+                    &[-0.51750004, -5.9550004, 12.7075, -1.7350001, -22.002502, 4.635, 19.647501, -8.942501],
                 )),
             Case::new("columns", QGemm { alpha: 1.0, transA: false, transB: true })
                 .input(codes(DType::U8, &[2, 3], &[4, 12, 148, 86, 215, 81]))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::U8, &[], &[120]))
                 .input(codes(DType::I8, &[4, 3], &[-89, -100, -51, 32, -96, 76, -51, -48, 41, 92, -17, 76]))
-                .input(floats(&[4], &[0.00443858933, 0.0245803073, 0.00385347637, 0.0860515609]))
+                .input(floats(&[4], &[0.0044385893, 0.024580307, 0.0038534764, 0.08605156]))
                 .input(codes(DType::I8, &[4], &[21, 18, -30, 35]))
                 .input(codes(DType::I32, &[1, 4], &[-3050, 1350, 3750, -5200]))
                 .input(floats(&[], &[1.0]))

@@ -62,9 +62,9 @@ pub static ROOM: Room = Room {
                 &[1, 2, 3, 3],
                 &[245, 145, 71, 37, 144, 49, 192, 237, 62, 141, 12, 46, 96, 226, 248, 164, 149, 145],
             ))
-            .input(floats(&[], &[0.0500000007]))
+            .input(floats(&[], &[0.05]))
             .input(codes(DType::U8, &[], &[120]))
-            .input(floats(&[], &[0.0399999991]))
+            .input(floats(&[], &[0.04]))
             .input(codes(DType::U8, &[], &[100]))
             .expect(codes(DType::U8, &[1, 2, 2, 2], &[194, 85, 141, 104, 46, 0, 148, 190])),
             Case::new(
@@ -84,9 +84,9 @@ pub static ROOM: Room = Room {
                 &[1, 2, 3, 3],
                 &[-113, -32, 123, -23, -74, -67, 54, -119, 120, 96, 17, -9, 66, 12, -6, -46, -14, 64],
             ))
-            .input(floats(&[], &[0.0500000007]))
+            .input(floats(&[], &[0.05]))
             .input(codes(DType::I8, &[], &[12]))
-            .input(floats(&[], &[0.0399999991]))
+            .input(floats(&[], &[0.04]))
             .input(codes(DType::I8, &[], &[10]))
             .expect(codes(DType::I8, &[1, 2, 2, 2], &[-43, 31, -56, -49, 38, 5, 1, 13])),
             Case::new(
@@ -106,9 +106,9 @@ pub static ROOM: Room = Room {
                 &[1, 3, 3, 2],
                 &[14, 6, 184, 95, 205, 7, 232, 31, 106, 247, 27, 168, 186, 109, 20, 134, 110, 223],
             ))
-            .input(floats(&[], &[0.0500000007]))
+            .input(floats(&[], &[0.05]))
             .input(codes(DType::U8, &[], &[120]))
-            .input(floats(&[], &[0.0430000015]))
+            .input(floats(&[], &[0.043]))
             .input(codes(DType::U8, &[], &[100]))
             .expect(codes(DType::U8, &[1, 2, 2, 2], &[116, 71, 112, 111, 119, 112, 37, 185])),
         ]

@@ -33,23 +33,23 @@ pub static ROOM: Room = Room {
         // ONNX Runtime 1.32.
         vec![
             Case::new("rows", QLinearConcat { axis: 0 })
-                .input(floats(&[], &[0.100000001]))
+                .input(floats(&[], &[0.1]))
                 .input(codes(DType::U8, &[], &[100]))
                 .input(codes(DType::U8, &[2, 3], &[15, 169, 99, 153, 82, 57]))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::U8, &[], &[120]))
                 .input(codes(DType::U8, &[1, 3], &[38, 97, 208]))
-                .input(floats(&[], &[0.200000003]))
+                .input(floats(&[], &[0.2]))
                 .input(codes(DType::U8, &[], &[90]))
                 .expect(codes(DType::U8, &[3, 3], &[48, 124, 89, 116, 81, 68, 0, 114, 255])),
             Case::new("columns", QLinearConcat { axis: -1 })
-                .input(floats(&[], &[0.100000001]))
+                .input(floats(&[], &[0.1]))
                 .input(codes(DType::I8, &[], &[10]))
                 .input(codes(DType::I8, &[2, 1], &[-26, -31]))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::I8, &[], &[3]))
                 .input(codes(DType::I8, &[2, 2], &[19, 122, -28, 23]))
-                .input(floats(&[], &[0.200000003]))
+                .input(floats(&[], &[0.2]))
                 .input(codes(DType::I8, &[], &[-90]))
                 .expect(codes(DType::I8, &[2, 3], &[-4, 127, 127, -7, 127, 127])),
         ]

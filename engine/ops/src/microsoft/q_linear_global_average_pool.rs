@@ -44,9 +44,9 @@ pub static ROOM: Room = Room {
                     &[1, 2, 3, 2],
                     &[112, 154, 114, 163, 140, 173, 244, 38, 143, 112, 91, 61],
                 ))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::U8, &[], &[120]))
-                .input(floats(&[], &[0.0299999993]))
+                .input(floats(&[], &[0.03]))
                 .input(codes(DType::U8, &[], &[100]))
                 .expect(codes(DType::U8, &[1, 2, 1, 1], &[138, 91])),
             Case::new("channels last", QLinearGlobalAveragePool { channels_last: true })
@@ -58,9 +58,9 @@ pub static ROOM: Room = Room {
                         -95, 88, 88, -5, 113, 27, 103,
                     ],
                 ))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::I8, &[], &[-12]))
-                .input(floats(&[], &[0.0299999993]))
+                .input(floats(&[], &[0.03]))
                 .input(codes(DType::I8, &[], &[10]))
                 .expect(codes(DType::I8, &[2, 1, 1, 2], &[-24, 4, 33, 126])),
         ]

@@ -37,23 +37,23 @@ pub static ROOM: Room = Room {
         vec![
             Case::new("unsigned", QLinearLeakyRelu { alpha: 0.3 })
                 .input(codes(DType::U8, &[2, 3], &[189, 121, 23, 62, 138, 186]))
-                .input(floats(&[], &[0.0399999991]))
+                .input(floats(&[], &[0.04]))
                 .input(codes(DType::U8, &[], &[120]))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::U8, &[], &[60]))
                 .expect(codes(DType::U8, &[2, 3], &[115, 61, 37, 46, 74, 113])),
             Case::new("signed", QLinearLeakyRelu { alpha: 0.3 })
                 .input(codes(DType::I8, &[4], &[1, 28, 95, 47]))
-                .input(floats(&[], &[0.0399999991]))
+                .input(floats(&[], &[0.04]))
                 .input(codes(DType::I8, &[], &[3]))
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .input(codes(DType::I8, &[], &[-7]))
                 .expect(codes(DType::I8, &[4], &[-7, 13, 67, 28])),
             Case::new("no zero points", QLinearLeakyRelu { alpha: 0.3 })
                 .input(codes(DType::U8, &[4], &[92, 164, 153, 27]))
-                .input(floats(&[], &[0.00999999978]))
+                .input(floats(&[], &[0.01]))
                 .absent()
-                .input(floats(&[], &[0.0500000007]))
+                .input(floats(&[], &[0.05]))
                 .absent()
                 .expect(codes(DType::U8, &[4], &[18, 33, 31, 5])),
         ]

@@ -37,23 +37,23 @@ pub static ROOM: Room = Room {
         vec![
             Case::new("unsigned", QLinearSigmoid {})
                 .input(codes(DType::U8, &[2, 3], &[212, 169, 39, 136, 68, 247]))
-                .input(floats(&[], &[0.0399999991]))
+                .input(floats(&[], &[0.04]))
                 .input(codes(DType::U8, &[], &[120]))
-                .input(floats(&[], &[0.00400000019]))
+                .input(floats(&[], &[0.004]))
                 .input(codes(DType::U8, &[], &[5]))
                 .expect(codes(DType::U8, &[2, 3], &[249, 224, 14, 169, 33, 253])),
             Case::new("signed", QLinearSigmoid {})
                 .input(codes(DType::I8, &[4], &[97, -81, 2, 112]))
-                .input(floats(&[], &[0.0399999991]))
+                .input(floats(&[], &[0.04]))
                 .input(codes(DType::I8, &[], &[3]))
-                .input(floats(&[], &[0.00800000038]))
+                .input(floats(&[], &[0.008]))
                 .input(codes(DType::I8, &[], &[-7]))
                 .expect(codes(DType::I8, &[4], &[115, -3, 54, 116])),
             Case::new("no zero points", QLinearSigmoid {})
                 .input(codes(DType::U8, &[4], &[216, 181, 163, 10]))
-                .input(floats(&[], &[0.00999999978]))
+                .input(floats(&[], &[0.01]))
                 .absent()
-                .input(floats(&[], &[0.00400000019]))
+                .input(floats(&[], &[0.004]))
                 .absent()
                 .expect(codes(DType::U8, &[4], &[224, 215, 209, 131])),
         ]
