@@ -225,6 +225,6 @@ pub(crate) fn without_axis(d: &mut Draft<'_>) -> Result<(), OpError> {
     Ok(())
 }
 
-/// Inputs that are scalars or vectors of one element, and their types, for the operators of products.
+/// What quantized products take: 8-bit integers and floats.
 pub(crate) const BYTES_OR_FLOAT8: Types =
     types::BYTES.or(Types::tensors(&[DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ]));

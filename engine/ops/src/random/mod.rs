@@ -1,5 +1,5 @@
-//! Random numbers. With a seed an operator gives the same numbers in every run, those of NumPy's `RandomState` of
-//! that seed, and counts as pure; without one it gives others each time.
+//! Random numbers. With a seed an operator gives the same numbers in every run, those of NumPy's `RandomState` of that
+//! seed; without one it gives others each time.
 
 pub mod bernoulli;
 mod draw;
