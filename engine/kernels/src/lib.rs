@@ -19,6 +19,7 @@ pub mod matmul;
 pub mod norm;
 mod number;
 pub mod pooling;
+pub mod quantize;
 mod real;
 pub mod reduce;
 pub mod resize;

@@ -8,13 +8,19 @@
 mod case;
 pub mod control;
 mod draft;
+#[doc(hidden)]
+pub mod expansion;
 mod interpret;
 pub mod math;
+pub mod microsoft;
 pub mod nn;
+pub mod quantization;
+pub mod random;
 mod registry;
 #[doc(hidden)]
 pub mod room;
 pub mod tensor;
+pub mod training;
 pub mod types;
 
 pub use case::{Case, bools, floats, ints, noise, noise_of};

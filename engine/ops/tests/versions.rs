@@ -31,6 +31,8 @@ fn through(home: &Room, case: &Case, opset: i64, constants: bool) -> Option<Resu
     }
     let outputs: Vec<ValueId> =
         (0..case.outputs).map(|i| graph.add_undefined(&format!("y{i}")).expect("a fresh name")).collect();
+    // As export does: every output is listed, and those that are shown once more.
+    graph.set_outputs(outputs.iter().chain(&outputs).copied().collect());
     let mut draft = Draft::new(&mut graph, home.domain, home.name);
     draft.attributes = case.op.attributes();
     draft.inputs = slots.into_iter().collect();

@@ -16,4 +16,5 @@ pub mod sequence_empty;
 pub mod sequence_erase;
 pub mod sequence_insert;
 pub mod sequence_length;
+pub mod sequence_map;
 pub mod split_to_sequence;

@@ -11,6 +11,7 @@ pub mod cast_like;
 pub mod clip;
 pub mod cum_prod;
 pub mod cum_sum;
+pub mod det;
 pub mod einsum;
 pub mod gemm;
 pub mod is_inf;

@@ -1,7 +1,9 @@
-//! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html): the input as it is, when nothing is trained.
+//! [Dropout](https://onnx.ai/onnx/operators/onnx__Dropout.html): in training, elements are left out at random and
+//! the others grow to make up for them; otherwise the input as it is.
 
 use super::moves::spread;
 use crate::math::cast::Cast;
+use crate::random::generator::Generator;
 use crate::{Case, Draft, Form, Room, Step, attributes, bools, floats, noise, of_room, types};
 use oxidane_graph::{
     Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Type, Types, Unknown, kernel,
@@ -101,6 +103,26 @@ pub static ROOM: Room = Room {
                 .outputs(2)
                 .expect(x())
                 .expect(bools(&[2, 3], &[true; 6])),
+            // NumPy's RandomState(0) starts 0.549, 0.715, 0.603, 0.545, 0.424, 0.646.
+            Case::new("training", Dropout { seed: Some(0) })
+                .input(floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
+                .input(floats(&[], &[0.6]))
+                .input(bools(&[], &[true]))
+                .outputs(2)
+                .expect(floats(&[2, 3], &[0.0, 5.0, 7.5, 0.0, 0.0, 15.0]))
+                .expect(bools(&[2, 3], &[false, true, true, false, false, true])),
+            Case::new("all left out", Dropout { seed: Some(0) })
+                .input(floats(&[2], &[1.0, 2.0]))
+                .input(floats(&[], &[1.0]))
+                .input(bools(&[], &[true]))
+                .expect(floats(&[2], &[0.0, 0.0])),
+            Case::new("training in halves", Dropout { seed: Some(0) })
+                .input(floats(&[3], &[1.0, 2.0, 3.0]).cast(DType::F16, CastRules::default()).expect("floats"))
+                .absent()
+                .input(bools(&[], &[true]))
+                .expect(
+                    floats(&[3], &[2.0, 4.0, 6.0]).cast(DType::F16, CastRules::default()).expect("floats"),
+                ),
         ]
     },
 };
@@ -130,6 +152,37 @@ fn mask_from_data(draft: &mut Draft<'_>) -> Result<(), OpError> {
         return Err(OpError::unsupported("the truth values of Dropout's mask before opset 10")
             .help("export to opset 10 or later"));
     }
+    Ok(())
+}
+
+/// Leaves out each element with the probability `ratio`.
+fn train(run: &mut Run<'_>, seed: Option<i64>, ratio: f64) -> Result<(), OpError> {
+    if !(0.0..=1.0).contains(&ratio) {
+        return Err(OpError::new(format!("the ratio is {ratio}, but must be from 0 to 1")));
+    }
+    let data = run.tensor(0)?.clone();
+    let mut generator = Generator::seeded(seed);
+    let mut kept = run.allocate(1, DType::Bool, data.shape())?;
+    for keep in kept.slice_mut::<u8>()? {
+        *keep = u8::from(generator.uniform() >= ratio);
+    }
+    let kept = kept.freeze();
+    let scale = 1.0 / (1.0 - ratio);
+    let mask = kept.slice::<u8>()?;
+    let out = if data.dtype() == DType::F64 {
+        let all = data.to_f64s()?;
+        let values: Vec<f64> =
+            all.iter().zip(mask).map(|(&x, &keep)| if keep == 1 { x * scale } else { 0.0 }).collect();
+        Tensor::new(data.shape(), &values)?
+    } else {
+        let mut out = data.cast(DType::F32, CastRules::default())?.into_mut()?;
+        for (x, &keep) in out.slice_mut::<f32>()?.iter_mut().zip(mask) {
+            *x = if keep == 1 { *x * scale as f32 } else { 0.0 };
+        }
+        out.freeze().cast(data.dtype(), CastRules::default())?
+    };
+    run.set(0, out);
+    run.set(1, kept);
     Ok(())
 }
 
@@ -166,10 +219,11 @@ impl Op for Dropout {
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        kernel(|run| {
-            if one(run, 2, 0.0)? != 0.0 && one(run, 1, 0.5)? != 0.0 {
-                return Err(OpError::unsupported("Dropout in training mode")
-                    .help("set training_mode to false or the ratio to 0"));
+        let seed = self.seed;
+        kernel(move |run| {
+            let ratio = one(run, 1, 0.5)?;
+            if one(run, 2, 0.0)? != 0.0 && ratio != 0.0 {
+                return train(run, seed, ratio);
             }
             let data = run.take(0)?;
             if run.wants(1) {

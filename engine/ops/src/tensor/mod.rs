@@ -1,6 +1,7 @@
 //! Operators that make, move and select elements without computing on them.
 
 mod axes;
+pub mod bit_cast;
 pub mod compress;
 pub mod concat;
 pub mod constant;

@@ -1,0 +1,99 @@
+//! [DynamicQuantizeLinear](https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html): floats as bytes, by the
+//! scale and zero point that their range asks for.
+
+use super::linear::{Rules, quantized};
+use crate::{Case, Form, Room, attributes, floats, of_room, types};
+use oxidane_graph::{
+    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Types, Unknown, kernel, shared,
+};
+use oxidane_tensor::{DType, Tensor};
+
+attributes! {
+    /// Codes, scale and zero point of a tensor, whose range is widened to hold zero.
+    pub struct DynamicQuantizeLinear {}
+}
+
+const UINT8: Types = Types::tensors(&[DType::U8]);
+
+static SIGNATURE: Signature = Signature {
+    inputs: &[Param::one("x", types::FLOAT32, "T1")],
+    outputs: &[
+        Param::one("y", UINT8, "T2"),
+        Param::one("y_scale", types::FLOAT32, ""),
+        Param::one("y_zero_point", UINT8, "T2"),
+    ],
+};
+
+/// The room of DynamicQuantizeLinear.
+pub static ROOM: Room = Room {
+    domain: "",
+    name: "DynamicQuantizeLinear",
+    since: &[11],
+    signature: &SIGNATURE,
+    read: |a| Ok(shared(DynamicQuantizeLinear::read(a)?)),
+    steps: &[],
+    cases: || {
+        let bytes = |shape: &[usize], values: &[u8]| Tensor::new(shape, values).expect("bytes");
+        // The specification's examples.
+        vec![
+            Case::new("both signs", DynamicQuantizeLinear {})
+                .input(floats(&[6], &[0.0, 2.0, -3.0, -2.5, 1.34, 0.5]))
+                .outputs(3)
+                .expect(bytes(&[6], &[153, 255, 0, 26, 221, 179]))
+                .expect(floats(&[], &[0.019607844]))
+                .expect(bytes(&[], &[153])),
+            Case::new("negative", DynamicQuantizeLinear {})
+                .input(floats(&[6], &[-1.0, -2.1, -1.3, -2.5, -3.34, -4.0]))
+                .outputs(3)
+                .expect(bytes(&[6], &[191, 121, 172, 96, 42, 0]))
+                .expect(floats(&[], &[0.015686275]))
+                .expect(bytes(&[], &[255])),
+            Case::new("positive", DynamicQuantizeLinear {})
+                .input(floats(&[3, 4], &[1.0, 2.1, 1.3, 2.5, 3.34, 4.0, 1.5, 2.6, 3.9, 4.0, 3.0, 2.345]))
+                .outputs(3)
+                .expect(bytes(&[3, 4], &[64, 134, 83, 159, 213, 255, 96, 166, 249, 255, 191, 149]))
+                .expect(floats(&[], &[0.015686275]))
+                .expect(bytes(&[], &[0])),
+            // As onnx.reference has it: a range of one, because none would divide by zero.
+            Case::new("zeros", DynamicQuantizeLinear {})
+                .input(floats(&[2], &[0.0, 0.0]))
+                .outputs(3)
+                .expect(bytes(&[2], &[0, 0]))
+                .expect(floats(&[], &[1.0 / 255.0]))
+                .expect(bytes(&[], &[0])),
+        ]
+    },
+};
+
+impl Op for DynamicQuantizeLinear {
+    of_room!();
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        match ctx.shape(0).map(Dims::from_slice) {
+            Some(shape) => ctx.set_tensor(0, DType::U8, shape),
+            None => ctx.set_unranked(0, DType::U8),
+        }
+        ctx.set_tensor(1, DType::F32, []);
+        ctx.set_tensor(2, DType::U8, []);
+        Ok(())
+    }
+
+    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        kernel(|run| {
+            let x = run.dense(0)?;
+            let (low, high) =
+                x.slice::<f32>()?.iter().fold((0f32, 0f32), |(low, high), &v| (low.min(v), high.max(v)));
+            let range = if low == high { 1.0 } else { high - low };
+            let scale = range / 255.0;
+            let zero = (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even() as u8;
+            let (scale, zero) = (Tensor::scalar(scale), Tensor::scalar(zero));
+            let rules =
+                Rules { axis: 0, block: 0, saturate: true, precision: Some(DType::F32), to: DType::U8 };
+            let codes = quantized(run.pool(), &x, &scale, Some(&zero), &rules)?;
+            run.set(0, codes);
+            run.set(1, scale);
+            run.set(2, zero);
+            Ok(())
+        })
+    }
+}
