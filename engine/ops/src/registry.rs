@@ -181,7 +181,6 @@ static ROOMS: &[&Room] = &[
     &nn::resize::UPSAMPLE,
     &math::where_::ROOM,
     &math::binary::XOR_ROOM,
-    &control::batch_scan::ROOM,
     &training::adagrad::ROOM,
     &training::adam::ROOM,
     &training::momentum::ROOM,
@@ -198,6 +197,7 @@ static ROOMS: &[&Room] = &[
     &microsoft::q_linear_mul::ROOM,
     &microsoft::q_linear_sigmoid::ROOM,
     &microsoft::quantize_linear::ROOM,
+    &control::batch_scan::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

@@ -5,7 +5,13 @@
 
 use super::loop_::stack;
 use super::scan::Scan;
+use crate::math::binary::{Binary, SUB};
+use crate::tensor::concat::Concat;
 use crate::tensor::identity::Identity;
+use crate::tensor::pad::Pad;
+use crate::tensor::shape::Shape;
+use crate::tensor::slice::Slice;
+use crate::tensor::unsqueeze::Unsqueeze;
 use crate::{Case, Form, Room, attributes, floats, ints, of_room, types};
 use oxidane_graph::{
     Build, Call, Dims, Graph, InferCtx, Kernel, NodeId, NodeSpec, Op, OpError, Param, Run, Signature, Type,
@@ -265,31 +271,53 @@ impl Op for BatchScan {
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let node = build.graph().node(node);
-        if node.input(0).is_some() {
-            return Err(OpError::unsupported("sequences of different lengths have no form after opset 8")
-                .help("write opset 8, or give all sequences the same length"));
-        }
-        let inputs: Vec<Option<ValueId>> = node.inputs()[1..].to_vec();
         let (captures, outputs) = (node.captures(), node.outputs().len());
         let bodies = node.bodies().to_vec();
+        let lengths = node.input(0);
+        let given: Vec<Option<ValueId>> = node.inputs()[1..].to_vec();
+        let count = given.len() - captures;
+        let states = self.item().states(count)?;
+        // The Scan around gives its body one item of everything, captures as they are.
         let mut around = Graph::new("batch");
-        let mut formal = Vec::new();
-        for (i, value) in inputs.iter().enumerate() {
+        let mut add = |value: Option<ValueId>, axes: usize| {
             let ty = value.and_then(|v| build.ty(v).cloned());
-            let ty = if i < inputs.len() - captures { inner(ty.as_ref(), 1) } else { ty };
-            formal.push(Some(around.add_input("", ty, None)?));
+            around.add_input("", if axes > 0 { inner(ty.as_ref(), axes) } else { ty }, None)
+        };
+        let length = lengths.map(|v| add(Some(v), 1)).transpose()?;
+        let mut formal = Vec::new();
+        for (i, &value) in given.iter().enumerate() {
+            formal.push(add(value, usize::from(i < count))?);
         }
-        let op = self.item();
+        let mut inside = Build::new(&mut around, "");
+        // A shorter sequence is cut to its length, and what it leaves is filled up with zeros.
+        let mut cut = None;
+        if let Some(length) = length {
+            let zero = inside.constant(Tensor::new(&[1], &[0i64])?);
+            let length = inside.add(Unsqueeze {}, &[length, zero]);
+            let all = inside.add(Shape { start: 0, end: Some(1) }, &[formal[states]]);
+            let missing = inside.add(Binary::of(&SUB), &[all, length]);
+            for value in &mut formal[states..count] {
+                *value = inside.add(Slice {}, &[*value, zero, length, zero]);
+            }
+            cut = Some((zero, inside.add(Concat { axis: 0 }, &[zero, missing])));
+        }
         let mut results = Vec::new();
         for _ in 0..outputs {
-            results.push(around.add_undefined("")?);
+            results.push(inside.graph_mut().add_undefined("")?);
         }
-        let made: Vec<_> = results.iter().map(|&v| Some(v)).collect();
-        let item = NodeSpec { captures, bodies, ..NodeSpec::new(Arc::new(op), &formal, &made) };
-        around.add_node(item)?;
+        let slots = |values: &[ValueId]| values.iter().map(|&v| Some(v)).collect::<Vec<_>>();
+        let item = NodeSpec::new(Arc::new(self.item()), &slots(&formal), &slots(&results));
+        inside.add_spec(NodeSpec { captures, bodies, ..item })?;
+        if let Some((zero, pads)) = cut {
+            for value in &mut results[states..] {
+                let inputs = [Some(*value), Some(pads), None, Some(zero)];
+                *value = inside.add_node(Arc::new(Pad { mode: "constant".to_owned() }), &inputs, 1)[0];
+            }
+        }
         around.set_outputs(results);
+        let scanned: Vec<Option<ValueId>> = lengths.map(Some).into_iter().chain(given).collect();
         let every = Scan {
-            num_scan_inputs: i64::try_from(inputs.len() - captures).unwrap_or(i64::MAX),
+            num_scan_inputs: i64::try_from(scanned.len() - captures).unwrap_or(i64::MAX),
             scan_input_axes: None,
             scan_input_directions: None,
             scan_output_axes: None,
@@ -299,12 +327,8 @@ impl Op for BatchScan {
         for _ in 0..outputs {
             values.push(build.graph_mut().add_undefined("")?);
         }
-        let made: Vec<_> = values.iter().map(|&v| Some(v)).collect();
-        build.add_spec(NodeSpec {
-            captures,
-            bodies: vec![around],
-            ..NodeSpec::new(Arc::new(every), &inputs, &made)
-        })?;
+        let spec = NodeSpec::new(Arc::new(every), &scanned, &slots(&values));
+        build.add_spec(NodeSpec { captures, bodies: vec![around], ..spec })?;
         Ok(Some(values))
     }
 }
