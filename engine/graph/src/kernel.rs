@@ -225,6 +225,11 @@ impl<'a> Run<'a> {
         self.host.pool()
     }
 
+    /// Whoever runs the kernel, for kernels that run others.
+    pub fn host(&self) -> &'a dyn Host {
+        self.host
+    }
+
     /// Whether the run may go on; kernels with long loops ask now and then.
     ///
     /// # Errors

@@ -85,6 +85,12 @@ pub trait Op: Any + Debug + Send + Sync {
         let _ = (build, node);
         Ok(None)
     }
+
+    /// Whether the kernel does nothing but run what [`Op::expand`] gives: a plan then puts the expansion in the
+    /// node's place, where the types allow it.
+    fn runs_expanded(&self) -> bool {
+        false
+    }
 }
 
 impl dyn Op {

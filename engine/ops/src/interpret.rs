@@ -7,16 +7,23 @@ use oxidane_tensor::{Buffer, Datum};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Interprets graphs under a budget of memory.
-pub struct Interpreter {
+pub struct Interpreter<'h> {
     pool: Pool,
     /// Bytes that outputs may still take.
     left: AtomicUsize,
+    /// Who grants memory and time instead.
+    outer: Option<&'h dyn Host>,
 }
 
-impl Interpreter {
+impl<'h> Interpreter<'h> {
     /// An interpreter whose kernels' loops run on `pool`, and whose outputs may take `bytes` in all.
-    pub fn new(pool: Pool, bytes: usize) -> Interpreter {
-        Interpreter { pool, left: AtomicUsize::new(bytes) }
+    pub fn new(pool: Pool, bytes: usize) -> Interpreter<'h> {
+        Interpreter { pool, left: AtomicUsize::new(bytes), outer: None }
+    }
+
+    /// An interpreter inside a kernel: threads, memory and time are those of the kernel's host.
+    pub fn within(host: &'h dyn Host) -> Interpreter<'h> {
+        Interpreter { pool: host.pool().clone(), left: AtomicUsize::new(0), outer: Some(host) }
     }
 
     /// Runs a graph on its inputs (`None` takes an input's default).
@@ -105,14 +112,20 @@ impl Interpreter {
     }
 }
 
+/// The output number under which an inner interpreter asks its host for memory: none that the host has plans for.
+const NO_OUTPUT: usize = usize::MAX;
+
 struct NodeHost<'a> {
-    interpreter: &'a Interpreter,
+    interpreter: &'a Interpreter<'a>,
     bodies: &'a [Graph],
     captured: Vec<Option<Datum>>,
 }
 
 impl Host for NodeHost<'_> {
     fn allocate(&self, _: usize, bytes: usize) -> Result<Buffer, OpError> {
+        if let Some(outer) = self.interpreter.outer {
+            return outer.allocate(NO_OUTPUT, bytes);
+        }
         let left = &self.interpreter.left;
         let spend = |had: usize| had.checked_sub(bytes);
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).map_err(|had| {
@@ -129,7 +142,7 @@ impl Host for NodeHost<'_> {
     }
 
     fn checkpoint(&self) -> Result<(), OpError> {
-        Ok(())
+        self.interpreter.outer.map_or(Ok(()), |outer| outer.checkpoint())
     }
 
     fn body_output(&self, body: usize, output: usize) -> Option<Type> {

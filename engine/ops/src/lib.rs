@@ -8,6 +8,8 @@
 mod case;
 pub mod control;
 mod draft;
+#[doc(hidden)]
+pub mod expansion;
 mod interpret;
 pub mod math;
 pub mod nn;

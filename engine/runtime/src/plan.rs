@@ -81,6 +81,11 @@ impl Plan {
         if !walk.findings.problems.is_empty() {
             return Err(Problems(walk.findings.problems));
         }
+        let walk = oxidane_ops::expansion::expand(&mut graph, walk)
+            .map_err(|error| Problems::from(Problem::at("model", error)))?;
+        if !walk.findings.problems.is_empty() {
+            return Err(Problems(walk.findings.problems));
+        }
         Plan::bind(graph, &walk)
     }
 

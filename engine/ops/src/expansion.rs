@@ -1,0 +1,151 @@
+//! Operators that have no kernel of their own: what runs is what [`Op::expand`](oxidane_graph::Op::expand) gives.
+//!
+//! Such a room states its `expand()`, says [`crate::of_expansion!`] inside its `impl Op`, and is done. A plan puts
+//! the expansion in the node's place once types are known ([`expand`]); where it cannot, and in the interpreter, the
+//! kernel makes the expansion for the types that come in and interprets it ([`kernel`]).
+
+use crate::Interpreter;
+use crate::tensor::identity::Identity;
+use oxidane_graph::{Build, Graph, Inference, Kernel, NodeId, NodeSpec, Op, OpError, Type, qualified};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Inside `impl Op for ...`: runs the operator by its expansion. The type must be `Clone`.
+#[macro_export]
+macro_rules! of_expansion {
+    () => {
+        fn kernel(
+            &self,
+            _: &oxidane_graph::Call<'_>,
+        ) -> Result<Box<dyn oxidane_graph::Kernel>, oxidane_graph::OpError> {
+            $crate::expansion::kernel(std::sync::Arc::new(self.clone()))
+        }
+
+        fn runs_expanded(&self) -> bool {
+            true
+        }
+    };
+}
+
+/// An expansion for inputs and outputs of this form.
+struct Expanded {
+    inputs: Vec<(bool, Option<Type>)>,
+    outputs: Vec<bool>,
+    graph: Graph,
+}
+
+/// A kernel that runs the expansion of `op`; the last one made is kept.
+///
+/// # Errors
+/// None; the result is what [`Op::kernel`] returns.
+pub fn kernel(op: Arc<dyn Op>) -> Result<Box<dyn Kernel>, OpError> {
+    let kept: Mutex<Option<Arc<Expanded>>> = Mutex::new(None);
+    oxidane_graph::kernel(move |run| {
+        let count = run.input_count();
+        let inputs: Vec<_> =
+            (0..count).map(|i| (run.try_datum(i).is_some(), run.try_datum(i).and_then(Type::of))).collect();
+        let outputs: Vec<bool> = (0..run.output_count()).map(|i| run.wants(i)).collect();
+        let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().clone().filter(|e| e.inputs == inputs && e.outputs == outputs);
+        let expanded = match known {
+            Some(expanded) => expanded,
+            None => {
+                let graph = alone(&op, &inputs, &outputs)?;
+                let made = Arc::new(Expanded { inputs, outputs, graph });
+                *lock() = Some(made.clone());
+                made
+            }
+        };
+        let given = (0..count).filter_map(|i| run.take_datum(i)).map(Some).collect();
+        let mut results =
+            Interpreter::within(run.host()).run(&expanded.graph, given).map_err(OpError::from)?.into_iter();
+        for (i, _) in expanded.outputs.iter().enumerate().filter(|(_, wanted)| **wanted) {
+            if let Some(value) = results.next() {
+                run.set(i, value);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A graph of the expansion of `op` for inputs of these types.
+fn alone(op: &Arc<dyn Op>, inputs: &[(bool, Option<Type>)], outputs: &[bool]) -> Result<Graph, OpError> {
+    let mut graph = Graph::new("");
+    let mut slots = Vec::new();
+    for (i, (given, ty)) in inputs.iter().enumerate() {
+        slots.push(match given {
+            true => Some(graph.add_input(&format!("x{i}"), ty.clone(), None)?),
+            false => None,
+        });
+    }
+    let mut made = Vec::new();
+    for (i, wanted) in outputs.iter().enumerate() {
+        made.push(match wanted {
+            true => Some(graph.add_undefined(&format!("y{i}"))?),
+            false => None,
+        });
+    }
+    let node = graph.add_node(NodeSpec::new(op.clone(), &slots, &made))?;
+    let mut walk = Inference::default();
+    walk.node(&mut graph, node);
+    if let Some(problem) = walk.findings.problems.pop() {
+        return Err(problem.error);
+    }
+    let mut build = Build::resume(&mut graph, "expansion", walk);
+    let values = op.expand(&mut build, node)?.ok_or_else(|| {
+        OpError::unsupported(format!(
+            "operator {} has no expansion for these inputs",
+            qualified(op.domain(), op.name())
+        ))
+    })?;
+    if let Some(problem) = build.into_inference().findings.problems.pop() {
+        return Err(problem.error);
+    }
+    graph.remove_node(node);
+    let wanted = values.into_iter().zip(outputs).filter(|(_, wanted)| **wanted).map(|(value, _)| value);
+    graph.set_outputs(wanted.collect());
+    Ok(graph)
+}
+
+/// Puts the expansions of operators that run by them in their place, as far as types allow it. `walk` is the
+/// inference of the graph.
+///
+/// # Errors
+/// When an expansion does not fit its node.
+pub fn expand(graph: &mut Graph, mut walk: Inference) -> Result<Inference, OpError> {
+    let expands = |graph: &Graph| -> Vec<NodeId> {
+        graph.nodes().filter(|(_, node)| node.op().runs_expanded()).map(|(id, _)| id).collect()
+    };
+    for id in expands(graph) {
+        let op = graph.node(id).op().clone();
+        let outputs = graph.node(id).outputs().to_vec();
+        let mut build = Build::resume(graph, "expansion", walk);
+        let made = op.expand(&mut build, id);
+        walk = build.into_inference();
+        // The kernel tries again with the types that come in.
+        let Ok(Some(values)) = made else { continue };
+        let mut copies = Vec::new();
+        for (old, new) in outputs.into_iter().zip(values) {
+            let Some(old) = old else { continue };
+            let known = (graph.value(old).ty().cloned(), graph.value(new).ty().cloned());
+            match known {
+                (Some(a), Some(b)) => {
+                    if let Ok(met) = Type::meet(&b, &a) {
+                        graph.set_type(new, Some(met));
+                    }
+                }
+                (Some(a), None) => graph.set_type(new, Some(a)),
+                _ => {}
+            }
+            if !graph.replace_uses(old, new) {
+                copies.push((old, new));
+            }
+        }
+        graph.remove_node(id);
+        for (old, new) in copies {
+            let mut build = Build::resume(graph, "expansion", walk);
+            build.define(Arc::new(Identity {}), &[Some(new)], &[Some(old)])?;
+            walk = build.into_inference();
+        }
+    }
+    Ok(walk)
+}
