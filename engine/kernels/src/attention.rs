@@ -422,3 +422,11 @@ impl<T: Compute> Attention<'_, T> {
         round(row);
     }
 }
+
+/// Multiplies by a factor, each product rounded to `dtype`.
+pub fn scale<T: Compute>(values: &mut [T], factor: T, dtype: DType) {
+    values.iter_mut().for_each(|v| *v = Number::times(*v, factor));
+    if let Some(round) = rounder::<T>(dtype) {
+        round(values);
+    }
+}

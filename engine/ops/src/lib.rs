@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attention;
 mod case;
 pub mod control;
 mod draft;

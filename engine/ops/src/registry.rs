@@ -1,5 +1,5 @@
 use crate::room::Room;
-use crate::{control, math, nn, tensor};
+use crate::{attention, control, math, nn, tensor};
 
 /// Every room, sorted by domain and name, one a line.
 #[rustfmt::skip]
@@ -15,6 +15,7 @@ static ROOMS: &[&Room] = &[
     &math::unary::ASINH,
     &math::unary::ATAN,
     &math::unary::ATANH,
+    &attention::attention::ROOM,
     &nn::average_pool::ROOM,
     &nn::batch_normalization::ROOM,
     &math::binary::BIT_SHIFT_ROOM,
@@ -24,6 +25,7 @@ static ROOMS: &[&Room] = &[
     &math::binary::BITWISE_XOR_ROOM,
     &math::cast::ROOM,
     &math::cast_like::ROOM,
+    &attention::causal_conv_with_state::ROOM,
     &math::unary::CEIL,
     &math::activation::CELU,
     &math::clip::ROOM,
@@ -77,6 +79,7 @@ static ROOMS: &[&Room] = &[
     &math::activation::LEAKY_RELU,
     &math::binary::LESS_ROOM,
     &math::binary::LESS_OR_EQUAL_ROOM,
+    &attention::linear_attention::ROOM,
     &math::unary::LOG,
     &nn::softmax::LOG_SOFTMAX,
     &control::loop_::ROOM,
@@ -120,6 +123,7 @@ static ROOMS: &[&Room] = &[
     &tensor::reshape::ROOM,
     &nn::resize::ROOM,
     &tensor::reverse_sequence::ROOM,
+    &attention::rotary_embedding::ROOM,
     &math::unary::ROUND,
     &control::scan::ROOM,
     &tensor::scatter::ROOM,
@@ -153,6 +157,7 @@ static ROOMS: &[&Room] = &[
     &math::activation::SWISH,
     &math::unary::TAN,
     &math::unary::TANH,
+    &attention::tensor_scatter::ROOM,
     &math::activation::THRESHOLDED_RELU,
     &tensor::tile::ROOM,
     &math::top_k::ROOM,
@@ -163,6 +168,7 @@ static ROOMS: &[&Room] = &[
     &nn::resize::UPSAMPLE,
     &math::where_::ROOM,
     &math::binary::XOR_ROOM,
+    &attention::flex_attention::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.
