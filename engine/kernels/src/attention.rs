@@ -184,7 +184,8 @@ impl<T: Compute> Attention<'_, T> {
         scores: Option<usize>,
     ) -> Result<(), KernelError> {
         let fault = |what: &str| Err(KernelError::Shape(format!("attention: {what}")));
-        if self.kv_heads == 0 && self.heads > 0 || self.kv_heads > 0 && !self.heads.is_multiple_of(self.kv_heads)
+        if self.kv_heads == 0 && self.heads > 0
+            || self.kv_heads > 0 && !self.heads.is_multiple_of(self.kv_heads)
         {
             return fault(&format!(
                 "{} heads of queries do not divide among {} of keys",
@@ -202,9 +203,10 @@ impl<T: Compute> Attention<'_, T> {
             if sizes.contains(&0) {
                 return true;
             }
-            let last = sizes.iter().zip(steps).try_fold(0usize, |sum, (&size, step)| {
-                sum.checked_add((size - 1).checked_mul(step)?)
-            });
+            let last = sizes
+                .iter()
+                .zip(steps)
+                .try_fold(0usize, |sum, (&size, step)| sum.checked_add((size - 1).checked_mul(step)?));
             last.is_some_and(|last| last < len)
         };
         let heads = |h: &Heads<'_, T>, count, rows, size| {
@@ -412,9 +414,8 @@ impl<T: Compute> Attention<'_, T> {
         round(row);
         row.iter_mut().for_each(|v| *v = v.exp());
         round(row);
-        let mut sum = [sink.map_or(row_sum(row, |v| v), |s| {
-            Number::plus(row_sum(row, |v| v), Number::minus(s, top).exp())
-        })];
+        let mut sum = [sink
+            .map_or(row_sum(row, |v| v), |s| Number::plus(row_sum(row, |v| v), Number::minus(s, top).exp()))];
         round(&mut sum);
         if sum[0] != <T as Number>::ZERO {
             row.iter_mut().for_each(|v| *v = Number::over(*v, sum[0]));

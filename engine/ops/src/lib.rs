@@ -13,6 +13,7 @@ mod draft;
 pub mod expansion;
 mod interpret;
 pub mod math;
+pub mod microsoft;
 pub mod nn;
 mod registry;
 #[doc(hidden)]

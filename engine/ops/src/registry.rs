@@ -1,5 +1,5 @@
 use crate::room::Room;
-use crate::{attention, control, math, nn, tensor};
+use crate::{attention, control, math, microsoft, nn, tensor};
 
 /// Every room, sorted by domain and name, one a line.
 #[rustfmt::skip]
@@ -140,6 +140,7 @@ static ROOMS: &[&Room] = &[
     &math::activation::SHRINK,
     &math::activation::SIGMOID,
     &math::unary::SIGN,
+    &microsoft::simplified_layer_normalization::ROOM,
     &math::unary::SIN,
     &math::unary::SINH,
     &tensor::size::ROOM,
@@ -169,6 +170,20 @@ static ROOMS: &[&Room] = &[
     &math::where_::ROOM,
     &math::binary::XOR_ROOM,
     &attention::flex_attention::ROOM,
+    &microsoft::bias_gelu::ROOM,
+    &microsoft::bias_split_gelu::ROOM,
+    &microsoft::embed_layer_normalization::ROOM,
+    &microsoft::fast_gelu::ROOM,
+    &microsoft::fused_conv::ROOM,
+    &microsoft::fused_gemm::ROOM,
+    &microsoft::fused_mat_mul::ROOM,
+    &microsoft::gelu::ROOM,
+    &microsoft::group_norm::ROOM,
+    &microsoft::nhwc_conv::ROOM,
+    &microsoft::quick_gelu::ROOM,
+    &microsoft::rotary_embedding::ROOM,
+    &microsoft::skip_layer_normalization::ROOM,
+    &microsoft::skip_simplified_layer_normalization::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

@@ -267,7 +267,9 @@ impl Attention {
             false => TensorMut::zeroed(T::DTYPE, &shape)?,
         };
         let mut seen = match run.wants(3) {
-            true => Some((self.shown()?, run.allocate(3, T::DTYPE, &[ql.batch, ql.heads, ql.rows, kl.rows])?)),
+            true => {
+                Some((self.shown()?, run.allocate(3, T::DTYPE, &[ql.batch, ql.heads, ql.rows, kl.rows])?))
+            }
             false => None,
         };
         let scores = match &mut seen {
@@ -391,7 +393,9 @@ fn dims_of(name: &str, shape: &[Dim], heads: Option<i64>) -> Result<[Dim; 4], Un
             let size = match (hidden.as_known(), hidden.divide_exactly(Dim::known(count))) {
                 (_, Some(size)) => size,
                 (Some(n), None) => {
-                    return Err(Unknown::wrong(format!("{n} elements of {name} do not divide into {count} heads")));
+                    return Err(Unknown::wrong(format!(
+                        "{n} elements of {name} do not divide into {count} heads"
+                    )));
                 }
                 (None, None) => hidden.floor_div(Dim::known(count)),
             };

@@ -5,7 +5,8 @@ use super::layout::{Layout, compute};
 use crate::math::by_type::by_type;
 use crate::{Case, Form, Room, attributes, of_room, types};
 use oxidane_graph::{
-    Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, kernel, shared,
+    Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, kernel,
+    shared,
 };
 use oxidane_kernels::attention::{self as loops, Compute, Span};
 use oxidane_kernels::matmul::matmul;
@@ -101,7 +102,8 @@ impl FlexAttention {
         let precision = self.precision(dtype);
         let scale = self.plain.scale.unwrap_or(1.0 / (ql.size as f32).sqrt());
         let shape = [ql.batch, ql.heads, ql.rows, vl.size];
-        if self.bodies.is_empty() && precision == compute_type(precision) && dtype.bits() <= precision.bits() {
+        if self.bodies.is_empty() && precision == compute_type(precision) && dtype.bits() <= precision.bits()
+        {
             return match precision {
                 DType::F64 => self.tiled::<f64>(run, (&q, &k, &v), (ql, kl, vl), scale),
                 _ => self.tiled::<f32>(run, (&q, &k, &v), (ql, kl, vl), scale),
@@ -237,7 +239,10 @@ impl Op for FlexAttention {
         for (i, name) in self.bodies.iter().enumerate() {
             let outputs = ctx.infer_body(i, &[Some(scores.clone())])?;
             let [made] = &outputs[..] else {
-                return Err(Unknown::wrong(format!("{name} gives {} outputs, but must give one", outputs.len())));
+                return Err(Unknown::wrong(format!(
+                    "{name} gives {} outputs, but must give one",
+                    outputs.len()
+                )));
             };
             if let Some(made) = made
                 && !made.agrees(&scores)

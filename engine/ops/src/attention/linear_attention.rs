@@ -108,7 +108,8 @@ impl LinearAttention {
         let decay = of_rule("decay", 4, gated)?;
         let beta = of_rule("beta", 5, delta)?;
         // How many elements a position has, of those that may stand for several.
-        let width = |name: &str, t: &Option<Tensor>, allowed: [usize; 2]| match t.as_ref().map(|t| t.shape()) {
+        let width = |name: &str, t: &Option<Tensor>, allowed: [usize; 2]| match t.as_ref().map(|t| t.shape())
+        {
             None => Ok(0),
             Some(&[b, s, n]) if (b, s) == (batch, steps) && allowed.contains(&n) => Ok(n),
             Some(shape) => {
@@ -142,8 +143,7 @@ impl LinearAttention {
             for pair in 0..batch * kv_heads {
                 run.checkpoint()?;
                 let (b, h) = (pair / kv_heads, pair % kv_heads);
-                let state =
-                    &mut state.slice_mut::<f32>()?[pair * size * value_size..][..size * value_size];
+                let state = &mut state.slice_mut::<f32>()?[pair * size * value_size..][..size * value_size];
                 let lines = &mut lines.slice_mut::<f32>()?[pair * per_pair..][..per_pair];
                 let mut wanted = vec![0.0f32; value_size];
                 for t in 0..steps {

@@ -143,7 +143,6 @@ impl Op for RotaryEmbedding {
         Ok(())
     }
 
-
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let op = self.clone();
         kernel(move |run| op.run(run))

@@ -45,9 +45,14 @@ pub static ROOM: Room = Room {
                 &[2, 3, 2],
                 &[-1.0, -2.0, -3.0, -4.0, 4.0, 5.0, -5.0, -6.0, -7.0, -8.0, 10.0, 11.0],
             )),
-            Case::new("places", op(1, "linear")).input(cache()).input(two()).input(ints(&[2], &[0, 1])).expect(
-                floats(&[2, 3, 2], &[-1.0, -2.0, -3.0, -4.0, 4.0, 5.0, 6.0, 7.0, -5.0, -6.0, -7.0, -8.0]),
-            ),
+            Case::new("places", op(1, "linear"))
+                .input(cache())
+                .input(two())
+                .input(ints(&[2], &[0, 1]))
+                .expect(floats(
+                    &[2, 3, 2],
+                    &[-1.0, -2.0, -3.0, -4.0, 4.0, 5.0, 6.0, 7.0, -5.0, -6.0, -7.0, -8.0],
+                )),
             Case::new("circular", op(1, "circular"))
                 .input(cache())
                 .input(two())
@@ -126,7 +131,13 @@ impl Op for TensorScatter {
             let axis = self.axis(shape.len())?;
             if let Some(update) = ctx.shape(1) {
                 let clash = |i: usize| match (shape[i].as_known(), update[i].as_known()) {
-                    (Some(a), Some(b)) => if i == axis { b > a } else { a != b },
+                    (Some(a), Some(b)) => {
+                        if i == axis {
+                            b > a
+                        } else {
+                            a != b
+                        }
+                    }
                     _ => false,
                 };
                 if update.len() != shape.len() || (0..shape.len()).any(clash) {

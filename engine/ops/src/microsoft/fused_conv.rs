@@ -1,0 +1,85 @@
+//! [FusedConv](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FusedConv): Conv, a sum and an activation.
+
+use super::formula::{Formula, plain};
+use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
+use oxidane_graph::{
+    Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+};
+
+attributes! {
+    /// An activation of Conv plus another tensor.
+    pub struct FusedConv { activation: Option<String>, activation_params: Option<Vec<f32>>, auto_pad: String = "NOTSET".to_owned(), dilations: Option<Vec<i64>>, group: i64 = 1, kernel_shape: Option<Vec<i64>>, pads: Option<Vec<i64>>, strides: Option<Vec<i64>> }
+}
+
+static SIGNATURE: Signature = Signature {
+    inputs: &[
+        Param::one("X", types::FLOAT, "T"),
+        Param::one("W", types::FLOAT, "T"),
+        Param::optional("B", types::FLOAT, "T"),
+        Param::optional("Z", types::FLOAT, "T"),
+    ],
+    outputs: &[Param::one("Y", types::FLOAT, "T")],
+};
+
+/// The room of FusedConv.
+pub static ROOM: Room = Room {
+    domain: "com.microsoft",
+    name: "FusedConv",
+    since: &[1],
+    signature: &SIGNATURE,
+    read: |a| Ok(shared(FusedConv::read(a)?)),
+    steps: &[],
+    cases,
+};
+
+impl Op for FusedConv {
+    of_room!();
+    of_expansion!();
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        let dtype = ctx.dtype(0)?;
+        // With Z given the output has its shape; without, the sizes are those of the expansion.
+        match (ctx.shape(3).map(Dims::from_slice), ctx.shape(0).map(Dims::from_slice), ctx.shape(1)) {
+            (Some(dims), _, _) => ctx.set_tensor(0, dtype, dims),
+            (None, Some(x), Some(w)) if !x.is_empty() && !w.is_empty() => {
+                let (batch, channels) = (x[0], w[0]);
+                let dims: Vec<Dim> = (0..x.len())
+                    .map(|i| match i {
+                        0 => batch,
+                        1 => channels,
+                        _ => ctx.unknown_dim(0, i),
+                    })
+                    .collect();
+                ctx.set_tensor(0, dtype, dims);
+            }
+            _ => ctx.set_unranked(0, dtype),
+        }
+        Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let mut f = Formula::new(build, node);
+        let mut attributes = plain().with("auto_pad", self.auto_pad.clone()).with("group", self.group);
+        for (name, list) in [
+            ("dilations", &self.dilations),
+            ("kernel_shape", &self.kernel_shape),
+            ("pads", &self.pads),
+            ("strides", &self.strides),
+        ] {
+            attributes.set(name, list.clone());
+        }
+        let inputs = [f.input(0), f.input(1), f.input(2)];
+        let mut y = f.node("Conv", &attributes, &inputs, 1)?[0];
+        if let Some(z) = f.input(3) {
+            y = f.op("Add", &[y, z])?;
+        }
+        let activation = self.activation.as_deref().unwrap_or("");
+        let params = self.activation_params.as_deref().unwrap_or_default();
+        let params = [params.first().copied(), params.get(1).copied()];
+        Ok(Some(vec![f.activated(y, activation, params)?]))
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![]
+}

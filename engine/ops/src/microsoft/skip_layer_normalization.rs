@@ -1,0 +1,81 @@
+//! [SkipLayerNormalization](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.SkipLayerNormalization): LayerNormalization of a sum.
+
+use super::formula::{Formula, plain};
+use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
+use oxidane_graph::{
+    Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+};
+use oxidane_tensor::DType;
+
+attributes! {
+    /// LayerNormalization of input, skip and bias added, along the last axis.
+    pub struct SkipLayerNormalization { epsilon: f32 = 1e-12 }
+}
+
+static SIGNATURE: Signature = Signature {
+    inputs: &[
+        Param::one("input", types::FLOAT, "T"),
+        Param::one("skip", types::FLOAT, "T"),
+        Param::one("gamma", types::FLOAT, "T"),
+        Param::optional("beta", types::FLOAT, "T"),
+        Param::optional("bias", types::FLOAT, "T"),
+    ],
+    outputs: &[
+        Param::one("output", types::FLOAT, "T"),
+        Param::optional("mean", types::FLOAT32, "U"),
+        Param::optional("inv_std_var", types::FLOAT32, "U"),
+        Param::optional("input_skip_bias_sum", types::FLOAT, "T"),
+    ],
+};
+
+/// The room of SkipLayerNormalization.
+pub static ROOM: Room = Room {
+    domain: "com.microsoft",
+    name: "SkipLayerNormalization",
+    since: &[1],
+    signature: &SIGNATURE,
+    read: |a| Ok(shared(SkipLayerNormalization::read(a)?)),
+    steps: &[],
+    cases,
+};
+
+impl Op for SkipLayerNormalization {
+    of_room!();
+    of_expansion!();
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        let x = ctx.known_ty(0)?.clone();
+        match ctx.shape(0).map(Dims::from_slice) {
+            Some(mut dims) => {
+                if let Some(last) = dims.last_mut() {
+                    *last = Dim::known(1);
+                }
+                ctx.set_tensor(1, DType::F32, dims.clone());
+                ctx.set_tensor(2, DType::F32, dims);
+            }
+            None => {
+                ctx.set_unranked(1, DType::F32);
+                ctx.set_unranked(2, DType::F32);
+            }
+        }
+        ctx.set(3, x.clone());
+        ctx.set(0, x);
+        Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let mut f = Formula::new(build, node);
+        let (x, skip, gamma) = (f.need(0)?, f.need(1)?, f.need(2)?);
+        let mut sum = f.op("Add", &[x, skip])?;
+        if let Some(bias) = f.input(4) {
+            sum = f.op("Add", &[sum, bias])?;
+        }
+        let attributes = plain().with("axis", -1i64).with("epsilon", self.epsilon);
+        let made = f.node("LayerNormalization", &attributes, &[Some(sum), Some(gamma), f.input(3)], 3)?;
+        Ok(Some(vec![made[0], made[1], made[2], sum]))
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![]
+}
