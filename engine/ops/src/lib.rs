@@ -21,7 +21,7 @@ pub mod room;
 pub mod tensor;
 pub mod types;
 
-pub use case::{Case, bools, floats, ints, noise, noise_of};
+pub use case::{Case, bools, floats, ints, ints_of, noise, noise_of};
 pub use draft::{Draft, constant_of};
 pub use interpret::Interpreter;
 pub use registry::{room, rooms};

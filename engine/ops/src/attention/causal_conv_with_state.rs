@@ -3,7 +3,8 @@
 
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, kernel, shared,
+    Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, kernel,
+    shared,
 };
 use oxidane_tensor::{CastRules, DType, Tensor};
 
@@ -144,5 +145,88 @@ impl Op for CausalConvWithState {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| CausalConvWithState::read(&a).expect("attributes of the operator");
+    // Values by onnx.reference.
+    vec![
+        Case::new("plain", op(Attributes::new()))
+            .input(noise(&[2, 3, 4], 1))
+            .input(noise(&[3, 1, 3], 2))
+            .outputs(2)
+            .expect(floats(
+                &[2, 3, 4],
+                &[
+                    0.025463285,
+                    0.16035956,
+                    0.44940794,
+                    0.53776628,
+                    0.034194212,
+                    -0.11928394,
+                    -0.4888095,
+                    -0.01943019,
+                    0.21422331,
+                    -0.49875787,
+                    0.18269797,
+                    0.069226556,
+                    -0.017238608,
+                    -0.033402029,
+                    -0.010956695,
+                    -0.18022177,
+                    -0.089164391,
+                    -0.30300179,
+                    -0.19484206,
+                    -0.03792803,
+                    0.43349746,
+                    0.0029686806,
+                    -0.78918481,
+                    -0.0065132538,
+                ],
+            ))
+            .expect(floats(
+                &[2, 3, 2],
+                &[
+                    0.94200552,
+                    -0.11128157,
+                    0.75469738,
+                    0.04613436,
+                    -0.19171566,
+                    0.21084073,
+                    -0.12806921,
+                    -0.66593003,
+                    0.36340994,
+                    0.7686491,
+                    -0.0082400972,
+                    -0.75378221,
+                ],
+            )),
+        Case::new("silu with all", op(Attributes::new().with("activation", "silu".to_owned())))
+            .input(noise(&[1, 2, 4], 1))
+            .input(noise(&[2, 1, 3], 2))
+            .input(noise(&[2], 3))
+            .input(noise(&[1, 2, 2], 4))
+            .outputs(2)
+            .expect(floats(
+                &[1, 2, 4],
+                &[
+                    -0.1548201,
+                    -0.18066183,
+                    -0.135878,
+                    -0.10388465,
+                    0.57122558,
+                    0.15474448,
+                    -0.042166691,
+                    0.22646514,
+                ],
+            ))
+            .expect(floats(&[1, 2, 2], &[0.94200552, -0.11128157, 0.75469738, 0.04613436])),
+        Case::new("swish short", op(Attributes::new().with("activation", "swish".to_owned())))
+            .input(noise(&[1, 2, 1], 1))
+            .input(noise(&[2, 1, 4], 2))
+            .outputs(2)
+            .expect(floats(&[1, 2, 1], &[0.036581364, 0.13127586]))
+            .expect(floats(&[1, 2, 3], &[0.0, 0.0, 0.13312314, 0.0, 0.0, 0.49156353])),
+        Case::new("float16", op(Attributes::new()))
+            .input(noise_of(DType::F16, &[1, 2, 4], 1))
+            .input(noise_of(DType::F16, &[2, 1, 2], 2))
+            .outputs(2),
+    ]
 }

@@ -3,7 +3,7 @@
 
 use super::layout::{Layout, compute};
 use crate::math::by_type::by_type;
-use crate::{Case, Form, Room, attributes, of_room, types};
+use crate::{Case, Form, Room, attributes, types};
 use oxidane_graph::{
     Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, kernel,
     shared,

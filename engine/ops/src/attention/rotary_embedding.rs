@@ -3,7 +3,9 @@
 
 use super::layout::Layout;
 use crate::{Case, Form, Room, attributes, floats, ints, noise, noise_of, of_room, types};
-use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared};
+use oxidane_graph::{
+    Attributes, Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared,
+};
 use oxidane_tensor::{CastRules, DType, Tensor};
 
 attributes! {
@@ -150,5 +152,129 @@ impl Op for RotaryEmbedding {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| RotaryEmbedding::read(&a).expect("attributes of the operator");
+    // Values by onnx.reference.
+    vec![
+        Case::new("halves", op(Attributes::new()))
+            .input(noise(&[2, 2, 3, 4], 1))
+            .input(noise(&[6, 2], 21))
+            .input(noise(&[6, 2], 22))
+            .input(ints(&[2, 3], &[0, 1, 2, 5, 3, 4]))
+            .expect(floats(
+                &[2, 2, 3, 4],
+                &[
+                    -0.65633929,
+                    0.50529939,
+                    -0.81710261,
+                    0.33615395,
+                    0.63358724,
+                    0.1429586,
+                    0.13210003,
+                    0.19527796,
+                    0.47920811,
+                    -0.17261758,
+                    -0.12819526,
+                    0.31945202,
+                    0.1574371,
+                    0.63057125,
+                    0.070543289,
+                    -0.50064892,
+                    0.32229093,
+                    -0.074528217,
+                    -0.22801702,
+                    0.44977254,
+                    0.71712768,
+                    0.50643468,
+                    -0.57069808,
+                    -0.41513556,
+                    -0.21562503,
+                    -0.23636705,
+                    0.10918441,
+                    -0.28668684,
+                    -0.54925799,
+                    -0.86856133,
+                    0.53133792,
+                    0.07003279,
+                    0.26443288,
+                    -0.10620289,
+                    0.053715728,
+                    -0.098291926,
+                    0.18436037,
+                    -0.07618463,
+                    0.31287009,
+                    0.20952269,
+                    0.27437973,
+                    -0.41502425,
+                    -0.67991096,
+                    -0.1711342,
+                    -0.062084302,
+                    0.93906438,
+                    0.40773094,
+                    0.41141036,
+                ],
+            )),
+        Case::new("interleaved", op(Attributes::new().with("interleaved", 1i64).with("num_heads", 2i64)))
+            .input(noise(&[1, 2, 8], 1))
+            .input(noise(&[6, 2], 21))
+            .input(noise(&[6, 2], 22))
+            .input(ints(&[1, 2], &[5, 1]))
+            .expect(floats(
+                &[1, 2, 8],
+                &[
+                    0.17672232,
+                    0.22747305,
+                    0.12591201,
+                    0.32912043,
+                    0.056550376,
+                    0.29870051,
+                    0.052151907,
+                    0.27600554,
+                    0.47654611,
+                    0.39267522,
+                    -0.13064429,
+                    -0.0024138168,
+                    0.046446454,
+                    0.079331122,
+                    0.19097449,
+                    -0.24538371,
+                ],
+            )),
+        Case::new("part", op(Attributes::new().with("rotary_embedding_dim", 4i64)))
+            .input(noise(&[1, 2, 2, 6], 1))
+            .input(noise(&[1, 2, 2], 2))
+            .input(noise(&[1, 2, 2], 3))
+            .expect(floats(
+                &[1, 2, 2, 6],
+                &[
+                    0.75254273,
+                    0.28952375,
+                    0.068885051,
+                    0.14146245,
+                    -0.1114706,
+                    0.52578878,
+                    0.24128398,
+                    0.52679276,
+                    0.088469237,
+                    0.27271828,
+                    -0.19171566,
+                    0.21084073,
+                    -0.11544701,
+                    0.29673964,
+                    0.046317745,
+                    -0.30773398,
+                    0.29066929,
+                    0.63070118,
+                    0.2656537,
+                    -0.30713853,
+                    -0.083930694,
+                    -1.1010334,
+                    -0.0082400972,
+                    -0.75378221,
+                ],
+            )),
+        Case::new("float16", op(Attributes::new()))
+            .input(noise_of(DType::F16, &[1, 2, 2, 4], 1))
+            .input(noise_of(DType::F16, &[1, 2, 2], 2))
+            .input(noise_of(DType::F16, &[1, 2, 2], 3)),
+    ]
 }

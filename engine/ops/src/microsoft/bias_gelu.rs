@@ -1,8 +1,11 @@
 //! [BiasGelu](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.BiasGelu): Gelu of a sum.
 
 use super::formula::{Formula, like_first};
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
-use oxidane_graph::{Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared};
+use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_expansion, of_room, types};
+use oxidane_graph::{
+    Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+};
+use oxidane_tensor::DType;
 
 attributes! {
     /// Gelu of the input plus a bias along the last axis.
@@ -42,5 +45,35 @@ impl Op for BiasGelu {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| BiasGelu::read(&a).expect("attributes of the operator");
+    // Values by ONNX Runtime.
+    vec![
+        Case::new("float", op(Attributes::new())).input(noise(&[2, 2, 4], 1)).input(noise(&[4], 2)).expect(
+            floats(
+                &[2, 2, 4],
+                &[
+                    0.19681366,
+                    0.83037567,
+                    0.98760056,
+                    0.27799636,
+                    0.037458669,
+                    0.86750835,
+                    0.78318948,
+                    0.41427851,
+                    -0.099284336,
+                    0.93565106,
+                    -0.00021967037,
+                    0.57173008,
+                    0.049518246,
+                    0.39747307,
+                    0.033196241,
+                    -0.060287341,
+                ],
+            ),
+        ),
+        Case::new("float16", op(Attributes::new()))
+            .input(noise_of(DType::F16, &[3], 1))
+            .input(noise_of(DType::F16, &[3], 2))
+            .tolerance(0.001),
+    ]
 }

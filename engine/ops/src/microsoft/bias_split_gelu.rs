@@ -1,8 +1,10 @@
 //! [BiasSplitGelu](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.BiasSplitGelu): one half of a sum times the Gelu of the other.
 
 use super::formula::{Formula, plain, ranked};
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
-use oxidane_graph::{Build, Dim, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared};
+use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
+use oxidane_graph::{
+    Attributes, Build, Dim, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+};
 
 attributes! {
     /// With the bias added, the left half of the last axis times the Gelu of the right half.
@@ -52,5 +54,21 @@ impl Op for BiasSplitGelu {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| BiasSplitGelu::read(&a).expect("attributes of the operator");
+    // Values by NumPy.
+    vec![Case::new("halves", op(Attributes::new())).input(noise(&[2, 2, 4], 1)).input(noise(&[4], 2)).expect(
+        floats(
+            &[2, 2, 2],
+            &[
+                0.31159058,
+                0.27517825,
+                0.055535078,
+                0.4242577,
+                5.4171411e-05,
+                0.62106609,
+                0.0030625288,
+                -0.033667907,
+            ],
+        ),
+    )]
 }

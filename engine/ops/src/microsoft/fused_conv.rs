@@ -1,9 +1,9 @@
 //! [FusedConv](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FusedConv): Conv, a sum and an activation.
 
 use super::formula::{Formula, plain};
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
+use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
-    Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+    Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
 };
 
 attributes! {
@@ -81,5 +81,98 @@ impl Op for FusedConv {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| FusedConv::read(&a).expect("attributes of the operator");
+    // Values by ONNX Runtime.
+    vec![
+        Case::new(
+            "relu and sum",
+            op(Attributes::new()
+                .with("activation", "Relu".to_owned())
+                .with("pads", vec![1i64, 1, 1, 1])
+                .with("kernel_shape", vec![3i64, 3])),
+        )
+        .input(noise(&[1, 2, 4, 4], 1))
+        .input(noise(&[3, 2, 3, 3], 2))
+        .input(noise(&[3], 3))
+        .input(noise(&[1, 3, 4, 4], 4))
+        .expect(floats(
+            &[1, 3, 4, 4],
+            &[
+                0.0,
+                0.63877285,
+                1.810124,
+                0.41965556,
+                0.0,
+                0.32226515,
+                0.3897649,
+                0.0,
+                0.0,
+                0.0,
+                0.135014,
+                0.0,
+                0.56723297,
+                0.0,
+                0.0024302602,
+                0.0,
+                0.0,
+                0.0,
+                2.2309921,
+                0.24809062,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.44065478,
+                1.1940327,
+                0.0,
+                1.3585596,
+                0.0,
+                0.90144598,
+                1.5823228,
+                0.0,
+                0.10777174,
+                0.0,
+                0.15763243,
+                0.0,
+                1.2178892,
+                3.2110317,
+                0.30157137,
+                0.0,
+                0.0,
+                0.7589106,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                1.3989605,
+                0.0,
+            ],
+        ))
+        .tolerance(1e-05),
+        Case::new(
+            "clip",
+            op(Attributes::new()
+                .with("activation", "Clip".to_owned())
+                .with("activation_params", vec![-0.5, 0.5])
+                .with("strides", vec![2i64, 2])
+                .with("dilations", vec![1i64, 1])
+                .with("group", 2i64)
+                .with("auto_pad", "VALID".to_owned())),
+        )
+        .input(noise(&[1, 2, 4, 4], 1))
+        .input(noise(&[2, 1, 2, 2], 2))
+        .expect(floats(
+            &[1, 2, 2, 2],
+            &[0.5, 0.28519642, 0.22945459, -0.30790097, -0.5, -0.5, 0.5, 0.028564744],
+        )),
+        Case::new(
+            "leaky",
+            op(Attributes::new()
+                .with("activation", "LeakyRelu".to_owned())
+                .with("activation_params", vec![0.1])),
+        )
+        .input(noise(&[1, 1, 3, 3], 1))
+        .input(noise(&[1, 1, 2, 2], 2))
+        .expect(floats(&[1, 1, 2, 2], &[0.18876636, 0.81683898, 0.093004316, 0.022774234])),
+    ]
 }

@@ -1,8 +1,10 @@
 //! [FusedGemm](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FusedGemm): Gemm and an activation.
 
 use super::formula::{Formula, plain, ranked};
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
-use oxidane_graph::{Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared};
+use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
+use oxidane_graph::{
+    Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+};
 
 attributes! {
     /// An activation of `alpha * A * B + beta * C`.
@@ -59,5 +61,56 @@ impl Op for FusedGemm {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| FusedGemm::read(&a).expect("attributes of the operator");
+    // Values by ONNX Runtime and NumPy.
+    vec![
+        Case::new(
+            "relu",
+            op(Attributes::new()
+                .with("activation", "Relu".to_owned())
+                .with("alpha", 0.5f32)
+                .with("beta", 2.0f32)
+                .with("transA", 1i64)
+                .with("transB", 1i64)),
+        )
+        .input(noise(&[3, 2], 1))
+        .input(noise(&[4, 3], 2))
+        .input(noise(&[4], 3))
+        .expect(floats(&[2, 4], &[0.0, 0.6761201, 0.73508608, 0.0, 0.0, 0.87196684, 0.40527692, 0.0])),
+        Case::new(
+            "leaky",
+            op(Attributes::new()
+                .with("activation", "LeakyRelu".to_owned())
+                .with("activation_alpha", 0.25f32)),
+        )
+        .input(noise(&[2, 3], 1))
+        .input(noise(&[3, 4], 2))
+        .expect(floats(
+            &[2, 4],
+            &[
+                -0.15784189,
+                0.34437639,
+                -0.013605189,
+                0.18858396,
+                -0.060214184,
+                0.21809852,
+                -0.060136646,
+                -0.044438876,
+            ],
+        )),
+        Case::new(
+            "hard sigmoid",
+            op(Attributes::new()
+                .with("activation", "HardSigmoid".to_owned())
+                .with("activation_alpha", 0.3f32)
+                .with("activation_beta", 0.4f32)
+                .with("activation_gamma", 1.0f32)),
+        )
+        .input(noise(&[2, 3], 1))
+        .input(noise(&[3, 4], 2))
+        .expect(floats(
+            &[2, 4],
+            &[0.21058972, 0.50331295, 0.38367379, 0.45657519, 0.32774299, 0.46542957, 0.32783604, 0.34667334],
+        )),
+    ]
 }

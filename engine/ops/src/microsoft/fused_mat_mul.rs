@@ -2,8 +2,10 @@
 
 use super::formula::Formula;
 use crate::math::matmul::product_dims;
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
-use oxidane_graph::{Build, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared};
+use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
+use oxidane_graph::{
+    Attributes, Build, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+};
 
 attributes! {
     /// `alpha * A * B` with operands transposed on the way.
@@ -83,5 +85,73 @@ fn order(rank: usize, last: bool, batch: bool) -> Vec<i64> {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| FusedMatMul::read(&a).expect("attributes of the operator");
+    // Values by ONNX Runtime.
+    vec![
+        Case::new(
+            "transposed",
+            op(Attributes::new().with("alpha", 0.5f32).with("transA", 1i64).with("transB", 1i64)),
+        )
+        .input(noise(&[2, 3, 2], 1))
+        .input(noise(&[2, 4, 3], 2))
+        .expect(floats(
+            &[2, 2, 4],
+            &[
+                0.23617901,
+                -0.12505396,
+                0.28318733,
+                -0.11397769,
+                0.067385212,
+                0.070792802,
+                -0.046621792,
+                0.097060159,
+                0.013420436,
+                -0.06918405,
+                0.11873651,
+                0.10419338,
+                0.019454565,
+                -0.21862821,
+                -0.27130145,
+                -0.1044002,
+            ],
+        )),
+        Case::new("batch first", op(Attributes::new().with("transBatchA", 1i64).with("transBatchB", 1i64)))
+            .input(noise(&[2, 3, 4], 1))
+            .input(noise(&[4, 3, 5], 2))
+            .expect(floats(
+                &[3, 2, 5],
+                &[
+                    0.43857077,
+                    -0.14034796,
+                    -0.6255163,
+                    -0.27314281,
+                    0.37650385,
+                    -0.061177459,
+                    -0.74628222,
+                    -0.44129717,
+                    0.41020584,
+                    -0.16525269,
+                    -0.67172766,
+                    -0.3322829,
+                    -0.9337793,
+                    0.49327248,
+                    -0.021838734,
+                    -0.81326181,
+                    0.3922058,
+                    -0.64687657,
+                    0.079007328,
+                    0.60933191,
+                    0.19458967,
+                    0.25048253,
+                    0.22085553,
+                    -0.57549655,
+                    -0.87428796,
+                    0.27659243,
+                    -0.073555917,
+                    -0.072317809,
+                    1.1810827,
+                    0.076794706,
+                ],
+            )),
+    ]
 }

@@ -1,9 +1,9 @@
 //! [NhwcConv](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.NhwcConv): Conv with the channels last.
 
 use super::formula::{Formula, plain};
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
+use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
-    Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+    Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
 };
 
 attributes! {
@@ -80,5 +80,72 @@ impl Op for NhwcConv {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| NhwcConv::read(&a).expect("attributes of the operator");
+    // Values by NumPy.
+    vec![
+        Case::new(
+            "padded",
+            op(Attributes::new()
+                .with("pads", vec![1i64, 1, 1, 1])
+                .with("kernel_shape", vec![3i64, 3])
+                .with("dilations", vec![1i64, 1])),
+        )
+        .input(noise(&[1, 3, 3, 2], 1))
+        .input(noise(&[3, 2, 3, 3], 2))
+        .input(noise(&[3], 3))
+        .expect(floats(
+            &[1, 3, 3, 3],
+            &[
+                -0.94467282,
+                0.40211952,
+                -0.19214191,
+                -0.69097787,
+                1.0993561,
+                -0.75860542,
+                -1.1372976,
+                0.033616446,
+                0.33607611,
+                -0.16135879,
+                -1.0649157,
+                1.6769832,
+                0.49861163,
+                -0.63692391,
+                -0.53864992,
+                -0.92157787,
+                0.91842651,
+                -0.13435633,
+                -1.0843163,
+                0.45943645,
+                -0.32417989,
+                -0.44890395,
+                -0.46979228,
+                0.50462729,
+                -1.1578889,
+                0.11675368,
+                1.4669572,
+            ],
+        )),
+        Case::new(
+            "groups",
+            op(Attributes::new()
+                .with("strides", vec![2i64, 2])
+                .with("group", 2i64)
+                .with("auto_pad", "VALID".to_owned())),
+        )
+        .input(noise(&[1, 4, 4, 2], 1))
+        .input(noise(&[2, 1, 2, 2], 2))
+        .expect(floats(
+            &[1, 2, 2, 2],
+            &[
+                0.30985549,
+                0.21591143,
+                0.27051264,
+                -0.50347799,
+                0.16905861,
+                -0.67834699,
+                -0.23307872,
+                1.080175,
+            ],
+        )),
+    ]
 }

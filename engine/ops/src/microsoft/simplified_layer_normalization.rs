@@ -1,10 +1,10 @@
 //! [SimplifiedLayerNormalization](https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/core/graph/contrib_ops/contrib_defs.cc): RMSNormalization before the standard had it; files have it in the domain of the standard.
 
 use super::formula::{Formula, plain};
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
+use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
-    Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Type, Unknown, ValueId, axis_index,
-    shared,
+    Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Type, Unknown, ValueId,
+    axis_index, shared,
 };
 use oxidane_tensor::DType;
 
@@ -84,5 +84,58 @@ pub(super) fn inverse_deviation(
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| SimplifiedLayerNormalization::read(&a).expect("attributes of the operator");
+    // Values by ONNX Runtime and NumPy.
+    vec![
+        Case::new("last", op(Attributes::new().with("epsilon", 0.1f32)))
+            .input(noise(&[2, 2, 4], 1))
+            .input(noise(&[4], 2))
+            .expect(floats(
+                &[2, 2, 4],
+                &[
+                    0.03888844,
+                    0.39233854,
+                    0.28860596,
+                    -0.094618589,
+                    -0.036214437,
+                    0.46671003,
+                    0.25714564,
+                    0.04362468,
+                    -0.15562393,
+                    0.5828051,
+                    -0.072942249,
+                    0.22262682,
+                    -0.03521172,
+                    0.06421753,
+                    -0.052477788,
+                    -0.75728744,
+                ],
+            )),
+        Case::new("two axes", op(Attributes::new().with("axis", 1i64).with("stash_type", 1i64)))
+            .input(noise(&[2, 2, 4], 1))
+            .input(noise(&[2, 4], 2))
+            .outputs(2)
+            .expect(floats(
+                &[2, 2, 4],
+                &[
+                    0.048319615,
+                    0.48748803,
+                    0.35859835,
+                    -0.11756539,
+                    0.083597109,
+                    -0.3209945,
+                    0.67996138,
+                    0.043904096,
+                    -0.21267442,
+                    0.79645687,
+                    -0.099682294,
+                    0.30424008,
+                    0.092316195,
+                    -0.050163206,
+                    -0.15760201,
+                    -0.86559504,
+                ],
+            ))
+            .expect(floats(&[2, 1, 1], &[1.9901874, 2.7183139])),
+    ]
 }

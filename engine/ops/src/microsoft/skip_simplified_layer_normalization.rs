@@ -2,9 +2,9 @@
 
 use super::formula::{Formula, plain};
 use super::simplified_layer_normalization::inverse_deviation;
-use crate::{Case, Form, Room, attributes, of_expansion, of_room, types};
+use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
-    Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+    Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
 };
 use oxidane_tensor::DType;
 
@@ -85,5 +85,83 @@ impl Op for SkipSimplifiedLayerNormalization {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes| SkipSimplifiedLayerNormalization::read(&a).expect("attributes of the operator");
+    // Values by NumPy.
+    vec![
+        Case::new("plain", op(Attributes::new().with("epsilon", 0.1f32)))
+            .input(noise(&[2, 2, 4], 1))
+            .input(noise(&[2, 2, 4], 2))
+            .input(noise(&[4], 3))
+            .expect(floats(
+                &[2, 2, 4],
+                &[
+                    -0.28452131,
+                    0.46253917,
+                    0.29869336,
+                    -0.41808122,
+                    0.48541841,
+                    0.11282552,
+                    0.35080373,
+                    -0.57594496,
+                    0.88671362,
+                    0.51630652,
+                    -0.14313687,
+                    -0.091286726,
+                    -0.020719025,
+                    -0.096174829,
+                    0.2076734,
+                    1.3433888,
+                ],
+            )),
+        Case::new("all", op(Attributes::new()))
+            .input(noise(&[2, 2, 4], 1))
+            .input(noise(&[2, 2, 4], 2))
+            .input(noise(&[4], 3))
+            .input(noise(&[4], 4))
+            .outputs(4)
+            .expect(floats(
+                &[2, 2, 4],
+                &[
+                    -0.10600811,
+                    0.54637444,
+                    0.32152361,
+                    -0.26465866,
+                    0.41747743,
+                    0.34722981,
+                    0.37569773,
+                    -0.37461737,
+                    0.77452242,
+                    0.68857229,
+                    0.043656796,
+                    -0.056262236,
+                    0.088228859,
+                    0.23428729,
+                    0.3242884,
+                    1.0755082,
+                ],
+            ))
+            .expect(floats(&[2, 2, 1], &[1.051928, 0.70299047, 0.25952905, 0.16387907]))
+            .expect(floats(&[2, 2, 1], &[0.76855379, 0.86348063, 0.94030166, 0.9869746]))
+            .expect(floats(
+                &[2, 2, 4],
+                &[
+                    0.17841426,
+                    1.7746766,
+                    1.851516,
+                    0.40310526,
+                    -0.62538159,
+                    1.003847,
+                    1.9256389,
+                    0.50785756,
+                    -1.0654463,
+                    1.8280389,
+                    0.20548189,
+                    0.070041656,
+                    -0.1156297,
+                    0.59257847,
+                    1.4541671,
+                    -1.2755996,
+                ],
+            )),
+    ]
 }
