@@ -3,11 +3,13 @@
 
 use super::layout::{Layout, compute};
 use crate::math::by_type::by_type;
-use crate::{Case, Form, Room, attributes, types};
+use crate::math::unary::Unary;
+use crate::{Case, Form, Room, attributes, floats, noise, noise_of, types};
 use oxidane_graph::{
-    Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, kernel,
-    shared,
+    Attributes, Build, Call, Dim, Graph, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown,
+    kernel, shared,
 };
+use oxidane_kernels::Function;
 use oxidane_kernels::attention::{self as loops, Compute, Span};
 use oxidane_kernels::matmul::matmul;
 use oxidane_kernels::softmax::{Softmax, softmax};
@@ -266,5 +268,115 @@ impl Op for FlexAttention {
 }
 
 fn cases() -> Vec<Case> {
-    vec![]
+    let op = |a: Attributes, bodies: &[&'static str]| FlexAttention {
+        plain: Plain::read(&a).expect("attributes of the operator"),
+        bodies: bodies.to_vec(),
+    };
+    // A body of one function.
+    let body = |function| {
+        let mut body = Graph::new("body");
+        let x = body.add_input("x", None, None).expect("a fresh name");
+        let y = Build::new(&mut body, "").add(Unary::new(function).expect("a function with a room"), &[x]);
+        body.set_outputs(vec![y]);
+        body
+    };
+    // Values by NumPy.
+    vec![
+        Case::new("plain", op(Attributes::new(), &[]))
+            .input(noise(&[1, 2, 3, 4], 1))
+            .input(noise(&[1, 1, 5, 4], 2))
+            .input(noise(&[1, 1, 5, 2], 3))
+            .expect(floats(
+                &[1, 2, 3, 2],
+                &[
+                    -0.41738474,
+                    0.2882573,
+                    -0.40179306,
+                    0.26576301,
+                    -0.38004071,
+                    0.25913048,
+                    -0.37449923,
+                    0.34494597,
+                    -0.4137986,
+                    0.21369453,
+                    -0.30795899,
+                    0.33996242,
+                ],
+            )),
+        Case::new("scaled", op(Attributes::new().with("scale", 0.25f32), &[]))
+            .input(noise(&[1, 2, 3, 4], 1))
+            .input(noise(&[1, 1, 5, 4], 2))
+            .input(noise(&[1, 1, 5, 2], 3))
+            .expect(floats(
+                &[1, 2, 3, 2],
+                &[
+                    -0.39460605,
+                    0.27937153,
+                    -0.38724855,
+                    0.26925129,
+                    -0.37526724,
+                    0.26596272,
+                    -0.37389722,
+                    0.31029287,
+                    -0.39278558,
+                    0.24099648,
+                    -0.33838016,
+                    0.3039107,
+                ],
+            )),
+        Case::new("scores", op(Attributes::new(), &["score_mod"]))
+            .input(noise(&[1, 2, 3, 4], 1))
+            .input(noise(&[1, 1, 5, 4], 2))
+            .input(noise(&[1, 1, 5, 2], 3))
+            .body(body(Function::Tanh))
+            .expect(floats(
+                &[1, 2, 3, 2],
+                &[
+                    -0.41560224,
+                    0.28608078,
+                    -0.40123853,
+                    0.26536652,
+                    -0.37994093,
+                    0.25944597,
+                    -0.37470305,
+                    0.34412143,
+                    -0.4100956,
+                    0.2144908,
+                    -0.31443354,
+                    0.3315917,
+                ],
+            )),
+        Case::new("both", op(Attributes::new().with("softmax_precision", 1i64), &["score_mod", "prob_mod"]))
+            .input(noise(&[1, 2, 3, 4], 1))
+            .input(noise(&[1, 1, 5, 4], 2))
+            .input(noise(&[1, 1, 5, 2], 3))
+            .body(body(Function::Tanh))
+            .body(body(Function::Sqrt))
+            .expect(floats(
+                &[1, 2, 3, 2],
+                &[
+                    -0.87631887,
+                    0.61965096,
+                    -0.8633725,
+                    0.60034144,
+                    -0.83632469,
+                    0.59317964,
+                    -0.83342189,
+                    0.69055456,
+                    -0.86633956,
+                    0.53576243,
+                    -0.75505263,
+                    0.66356373,
+                ],
+            )),
+        Case::new("float16", op(Attributes::new().with("softmax_precision", 11i64), &[]))
+            .input(noise_of(DType::F16, &[1, 2, 3, 4], 1))
+            .input(noise_of(DType::F16, &[1, 2, 3, 4], 2))
+            .input(noise_of(DType::F16, &[1, 2, 3, 4], 3)),
+        Case::new("double", op(Attributes::new(), &["prob_mod"]))
+            .input(noise_of(DType::F64, &[1, 2, 3, 4], 1))
+            .input(noise_of(DType::F64, &[1, 2, 3, 4], 2))
+            .input(noise_of(DType::F64, &[1, 2, 3, 4], 3))
+            .body(body(Function::Sqrt)),
+    ]
 }

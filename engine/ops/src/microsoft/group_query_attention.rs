@@ -171,10 +171,11 @@ impl Op for GroupQueryAttention {
             let column = f.reshape(steps, &[rows, 1])?;
             let own = f.op("Add", &[own, column])?;
             let mut seen = f.op("LessOrEqual", &[places, own])?;
-            if self.local_window_size >= 0 {
+            if self.local_window_size > 0 {
+                // The window counts the query's own place.
                 let window = f.scalar(self.local_window_size as f64, DType::I64)?;
-                let first = f.op("Sub", &[own, window])?;
-                let inside = f.op("GreaterOrEqual", &[places, first])?;
+                let edge = f.op("Sub", &[own, window])?;
+                let inside = f.op("Greater", &[places, edge])?;
                 seen = f.op("And", &[seen, inside])?;
             }
             seen
@@ -204,9 +205,12 @@ impl Op for GroupQueryAttention {
             keys = f.op("Pad", &[keys, pads])?;
             values = f.op("Pad", &[values, pads])?;
         }
-        let mode = match self.qk_output {
-            2 => 3i64,
-            _ => 2,
+        let mode = match (self.qk_output, f.wants(3)) {
+            (2, _) => 3i64,
+            (1, _) | (0, false) => 2,
+            (other, _) => {
+                return Err(OpError::new(format!("qk_output is {other}, but output 3 is asked for")));
+            }
         };
         let attributes = plain().with("softcap", self.softcap).with("qk_matmul_output_mode", mode);
         let attributes = scaled(attributes, self.scale);
@@ -218,7 +222,13 @@ impl Op for GroupQueryAttention {
         let mut outputs = vec![out, present[0], present[1]];
         if let Some(&scores) = made.get(3) {
             let (zero, last) = (f.ints(&[0])?, f.ints(&[3])?);
-            outputs.push(f.op("Slice", &[scores, zero, total, last])?);
+            let mut scores = f.op("Slice", &[scores, zero, total, last])?;
+            if mode == 2 {
+                // Keys that are not seen show no score.
+                let nought = f.scalar(0.0, dtype)?;
+                scores = f.op("Where", &[seen, scores, nought])?;
+            }
+            outputs.push(scores);
         }
         Ok(Some(outputs))
     }
@@ -872,25 +882,26 @@ fn cases() -> Vec<Case> {
         .input(noise(&[1, 1, 8, 8], 6))
         .input(ints_of(DType::I32, &[1], &[4]))
         .input(ints_of(DType::I32, &[1], &[5]))
+        .outputs(3)
         .expect(floats(
             &[1, 1, 16],
             &[
-                -0.30300623,
-                0.48097008,
-                -0.13046819,
-                -0.38068399,
-                0.013874571,
-                0.36545888,
-                0.011914406,
-                0.24451163,
-                -0.30047834,
-                0.38034704,
-                -0.12249271,
-                -0.24581033,
-                0.062476762,
-                0.34170967,
-                0.071357504,
-                0.1849324,
+                -0.28825957,
+                0.20071174,
+                -0.12373076,
+                -0.30444512,
+                0.11170135,
+                0.1531096,
+                -0.24123035,
+                -0.15995382,
+                -0.22196229,
+                0.13904272,
+                -0.073932566,
+                -0.31480345,
+                0.20693961,
+                0.10140286,
+                -0.22220097,
+                -0.14171292,
             ],
         )),
         Case::new(
@@ -1753,6 +1764,156 @@ fn cases() -> Vec<Case> {
                 -0.19026537,
                 -0.010391505,
                 -0.28468889,
+            ],
+        )),
+        Case::new(
+            "scores with bias",
+            op(Attributes::new().with("num_heads", 2i64).with("kv_num_heads", 1i64).with("qk_output", 1i64)),
+        )
+        .input(noise(&[1, 3, 16], 1))
+        .input(noise(&[1, 3, 8], 2))
+        .input(noise(&[1, 3, 8], 3))
+        .absent()
+        .absent()
+        .input(ints_of(DType::I32, &[1], &[2]))
+        .input(ints_of(DType::I32, &[1], &[3]))
+        .absent()
+        .absent()
+        .absent()
+        .input(noise(&[1, 2, 3, 3], 9))
+        .outputs(4)
+        .expect(floats(
+            &[1, 3, 16],
+            &[
+                -0.7730993,
+                0.40058702,
+                0.22594936,
+                -0.85426652,
+                -0.5671218,
+                0.27244464,
+                -0.72970825,
+                0.77743685,
+                -0.7730993,
+                0.40058702,
+                0.22594936,
+                -0.85426652,
+                -0.5671218,
+                0.27244464,
+                -0.72970825,
+                0.77743685,
+                -0.60487425,
+                0.48444551,
+                0.2640222,
+                -0.56958526,
+                -0.44963291,
+                0.13869676,
+                -0.47032285,
+                0.73741865,
+                -0.65189582,
+                0.46100575,
+                0.25338021,
+                -0.64915818,
+                -0.48247293,
+                0.17608142,
+                -0.54282522,
+                0.74860436,
+                -0.26824293,
+                0.49871463,
+                0.23298474,
+                0.042036504,
+                -0.11064598,
+                -0.028577976,
+                0.10139786,
+                0.51280439,
+                -0.46828806,
+                0.38648498,
+                0.17897458,
+                -0.29307488,
+                -0.2418946,
+                0.1386455,
+                -0.20275962,
+                0.54861647,
+            ],
+        ))
+        .expect(floats(
+            &[1, 1, 3, 8],
+            &[
+                0.18237947,
+                0.49829936,
+                0.19127616,
+                0.53083831,
+                -0.37682262,
+                -0.30675545,
+                0.45270723,
+                0.47817466,
+                -0.49937525,
+                0.45523193,
+                -0.32103676,
+                -0.1243476,
+                0.11158284,
+                -0.25239325,
+                0.86400211,
+                -0.59321803,
+                -0.59973085,
+                -0.27153683,
+                -0.24434887,
+                -0.57962257,
+                -0.90360099,
+                0.054824065,
+                -0.2379861,
+                -0.33862272,
+            ],
+        ))
+        .expect(floats(
+            &[1, 1, 3, 8],
+            &[
+                -0.7730993,
+                0.40058702,
+                0.22594936,
+                -0.85426652,
+                -0.5671218,
+                0.27244464,
+                -0.72970825,
+                0.77743685,
+                -0.01787509,
+                0.77705878,
+                0.39687228,
+                0.42377251,
+                -0.039670993,
+                -0.32799882,
+                0.43476823,
+                0.59778053,
+                -0.38789165,
+                -0.79218918,
+                -0.65394974,
+                0.17598642,
+                0.63885033,
+                0.87140048,
+                0.33928943,
+                -0.61779219,
+            ],
+        ))
+        .expect(floats(
+            &[1, 2, 3, 3],
+            &[
+                0.58915007,
+                0.0,
+                0.0,
+                0.94601297,
+                -0.3037076,
+                0.0,
+                0.32798132,
+                1.1198921,
+                -0.58833539,
+                0.55325818,
+                0.0,
+                0.0,
+                0.94127244,
+                -0.71333838,
+                0.0,
+                0.57127613,
+                0.12017903,
+                -0.9292106,
             ],
         )),
         Case::new(
