@@ -93,8 +93,6 @@ pub struct Attention<'a, T> {
     pub dtype: DType,
     /// The type that the softmax rounds to.
     pub softmax: DType,
-    /// A logit of the value 0 that joins the softmax of every row and goes nowhere.
-    pub sink: Option<&'a [T]>,
 }
 
 /// The keys that query `i` of a batch may see: from `i + first` on, before `i + end`, before `valid`.
@@ -194,9 +192,6 @@ impl<T: Compute> Attention<'_, T> {
         }
         if self.spans.len() != self.batches || self.spans.iter().any(|s| s.valid > self.keys) {
             return fault("the spans of keys do not fit");
-        }
-        if self.sink.is_some_and(|s| s.len() != self.heads) {
-            return fault("the sinks are not as many as the heads");
         }
         let reaches = |[a, b, c, d]: [usize; 4], steps: [usize; 4], len: usize| {
             let sizes = [a, b, c, d];
@@ -390,7 +385,7 @@ impl<T: Compute> Attention<'_, T> {
             show(Scores::Probabilities, row);
             return;
         }
-        self.softmax(head, &mut row[inside]);
+        self.softmax(&mut row[inside]);
         let edge = row.len();
         row[..visible.start.max(start) - start].fill(zero);
         row[end..edge].fill(zero);
@@ -399,23 +394,21 @@ impl<T: Compute> Attention<'_, T> {
     }
 
     #[inline(always)]
-    fn softmax(&self, head: usize, row: &mut [T]) {
+    fn softmax(&self, row: &mut [T]) {
         let round = |row: &mut [T]| {
             if let Some(round) = rounder::<T>(self.softmax) {
                 round(row);
             }
         };
         round(row);
-        let sink = self.sink.map(|s| s[head]);
-        let top = sink.map_or(row_max(row), |s| row_max(row).larger(s));
         // Scores that are all minus infinity have no largest one to take away; they share nothing.
+        let top = row_max(row);
         let top = if top == <T as Number>::LOWEST { <T as Number>::ZERO } else { top };
         row.iter_mut().for_each(|v| *v = Number::minus(*v, top));
         round(row);
         row.iter_mut().for_each(|v| *v = v.exp());
         round(row);
-        let mut sum = [sink
-            .map_or(row_sum(row, |v| v), |s| Number::plus(row_sum(row, |v| v), Number::minus(s, top).exp()))];
+        let mut sum = [row_sum(row, |v| v)];
         round(&mut sum);
         if sum[0] != <T as Number>::ZERO {
             row.iter_mut().for_each(|v| *v = Number::over(*v, sum[0]));
