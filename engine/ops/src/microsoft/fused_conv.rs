@@ -1,9 +1,10 @@
 //! [FusedConv](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FusedConv): Conv, a sum and an activation.
 
 use super::formula::{Formula, plain};
+use crate::nn::conv::Conv;
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
-    Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+    Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
 };
 
 attributes! {
@@ -38,18 +39,17 @@ impl Op for FusedConv {
 
     fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
         let dtype = ctx.dtype(0)?;
-        // With Z given the output has its shape; without, the sizes are those of the expansion.
-        match (ctx.shape(3).map(Dims::from_slice), ctx.shape(0).map(Dims::from_slice), ctx.shape(1)) {
-            (Some(dims), _, _) => ctx.set_tensor(0, dtype, dims),
-            (None, Some(x), Some(w)) if !x.is_empty() && !w.is_empty() => {
-                let (batch, channels) = (x[0], w[0]);
-                let dims: Vec<Dim> = (0..x.len())
-                    .map(|i| match i {
-                        0 => batch,
-                        1 => channels,
-                        _ => ctx.unknown_dim(0, i),
-                    })
-                    .collect();
+        let conv = Conv {
+            auto_pad: self.auto_pad.clone(),
+            dilations: self.dilations.clone(),
+            group: self.group,
+            kernel_shape: self.kernel_shape.clone(),
+            pads: self.pads.clone(),
+            strides: self.strides.clone(),
+        };
+        match (ctx.shape(0), ctx.shape(1)) {
+            (Some(x), Some(w)) => {
+                let dims = conv.dims(x, w, &|axis| ctx.unknown_dim(0, axis))?;
                 ctx.set_tensor(0, dtype, dims);
             }
             _ => ctx.set_unranked(0, dtype),

@@ -1,9 +1,10 @@
 //! [NhwcConv](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.NhwcConv): Conv with the channels last.
 
 use super::formula::{Formula, plain};
+use crate::nn::conv::Conv;
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
-    Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+    Attributes, Build, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
 };
 
 attributes! {
@@ -37,16 +38,21 @@ impl Op for NhwcConv {
 
     fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
         let dtype = ctx.dtype(0)?;
-        match (ctx.shape(0).map(Dims::from_slice), ctx.shape(1).map(Dims::from_slice)) {
-            (Some(x), Some(w)) if x.len() > 2 && x.len() == w.len() => {
+        let conv = Conv {
+            auto_pad: self.auto_pad.clone(),
+            dilations: self.dilations.clone(),
+            group: self.group,
+            kernel_shape: self.kernel_shape.clone(),
+            pads: self.pads.clone(),
+            strides: self.strides.clone(),
+        };
+        match (ctx.shape(0).map(Dims::from_slice), ctx.shape(1)) {
+            (Some(mut x), Some(w)) if x.len() > 2 => {
+                x[1..].rotate_right(1);
                 let last = x.len() - 1;
-                let dims: Vec<Dim> = (0..x.len())
-                    .map(|i| match i {
-                        0 => x[0],
-                        i if i == last => w[0],
-                        i => ctx.unknown_dim(0, i),
-                    })
-                    .collect();
+                let axis = |axis: usize| if axis == 1 { last } else { axis.saturating_sub(1) };
+                let mut dims = conv.dims(&x, w, &|at| ctx.unknown_dim(0, axis(at)))?;
+                dims[1..].rotate_left(1);
                 ctx.set_tensor(0, dtype, dims);
             }
             _ => ctx.set_unranked(0, dtype),
