@@ -26,6 +26,13 @@ pub trait Op: Any + Debug + Send + Sync {
         &[]
     }
 
+    /// The op for a node that has only these of its bodies, in the order of [`Op::body_names`]; `None` where all
+    /// are needed.
+    fn with_bodies(&self, given: &[&str]) -> Option<Arc<dyn Op>> {
+        let _ = given;
+        None
+    }
+
     /// The formal inputs and outputs; `None` where they are not known.
     fn signature(&self) -> Option<&'static Signature> {
         None

@@ -5,6 +5,7 @@
 //! checked against the shapes before the loops run. Loops are cut by shape, so that the same input gives the same
 //! bits for every number of threads.
 
+pub mod attention;
 pub mod contract;
 pub mod conv;
 pub mod conv_transpose;

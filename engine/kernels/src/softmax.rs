@@ -57,9 +57,9 @@ pub fn softmax<T: Float>(
                     *w = v.wide();
                 }
                 if inner == 1 {
-                    normalize_row(kind, &mut x);
+                    normalize_row::<T>(kind, &mut x);
                 } else {
-                    normalize_columns(kind, &mut x, inner, top, sum);
+                    normalize_columns::<T>(kind, &mut x, inner, top, sum);
                 }
                 for (y, &w) in to.iter_mut().zip(&x) {
                     *y = T::narrow(w);
@@ -74,7 +74,7 @@ const LANES: usize = 16;
 
 /// The largest element of a row, NaN where one is NaN.
 #[inline(always)]
-fn row_max<R: Real>(x: &[R]) -> R {
+pub(crate) fn row_max<R: Real>(x: &[R]) -> R {
     let mut lanes = [R::LOWEST; LANES];
     let (whole, rest) = x.as_chunks::<LANES>();
     for group in whole {
@@ -115,14 +115,25 @@ pub(crate) fn row_sum<R: Real>(x: &[R], f: impl Fn(R) -> R) -> R {
     total
 }
 
+/// As the operator's function body has it, each step rounds to the type of the elements.
 #[inline(always)]
-fn normalize_row<R: Real>(kind: Softmax, x: &mut [R]) {
+fn rounded<T: Float>(x: T::Wide) -> T::Wide {
+    T::narrow(x).wide()
+}
+
+#[inline(always)]
+fn normalize_row<T: Float>(kind: Softmax, x: &mut [T::Wide]) {
     let top = row_max(x);
     match kind {
         Softmax::Softmax => {
-            x.iter_mut().for_each(|v| *v = v.minus(top).exp());
-            let factor = R::ONE.over(row_sum(x, |v| v));
-            x.iter_mut().for_each(|v| *v = v.times(factor));
+            x.iter_mut().for_each(|v| *v = rounded::<T>(rounded::<T>(v.minus(top)).exp()));
+            let sum = rounded::<T>(row_sum(x, |v| v));
+            if size_of::<T>() < size_of::<T::Wide>() {
+                x.iter_mut().for_each(|v| *v = v.over(sum));
+            } else {
+                let factor = <T::Wide as Number>::ONE.over(sum);
+                x.iter_mut().for_each(|v| *v = v.times(factor));
+            }
         }
         Softmax::LogSoftmax => {
             x.iter_mut().for_each(|v| *v = v.minus(top));
@@ -131,9 +142,9 @@ fn normalize_row<R: Real>(kind: Softmax, x: &mut [R]) {
         }
         Softmax::Hardmax => {
             let at = x.iter().position(|v| *v == top || v.is_nan());
-            x.fill(R::ZERO);
+            x.fill(<T::Wide as Number>::ZERO);
             if let Some(v) = at.and_then(|at| x.get_mut(at)) {
-                *v = R::ONE;
+                *v = <T::Wide as Number>::ONE;
             }
         }
     }
@@ -141,9 +152,16 @@ fn normalize_row<R: Real>(kind: Softmax, x: &mut [R]) {
 
 /// As [`normalize_row`] for `inner` interleaved rows at once.
 #[inline(always)]
-fn normalize_columns<R: Real>(kind: Softmax, x: &mut [R], inner: usize, top: &mut [R], sum: &mut [R]) {
-    top.fill(R::LOWEST);
-    sum.fill(R::ZERO);
+fn normalize_columns<T: Float>(
+    kind: Softmax,
+    x: &mut [T::Wide],
+    inner: usize,
+    top: &mut [T::Wide],
+    sum: &mut [T::Wide],
+) {
+    let (zero, one) = (<T::Wide as Number>::ZERO, <T::Wide as Number>::ONE);
+    top.fill(<T::Wide as Number>::LOWEST);
+    sum.fill(zero);
     for line in x.chunks(inner) {
         for (t, &v) in top.iter_mut().zip(line) {
             *t = t.larger(v);
@@ -153,14 +171,15 @@ fn normalize_columns<R: Real>(kind: Softmax, x: &mut [R], inner: usize, top: &mu
         Softmax::Softmax => {
             for line in x.chunks_mut(inner) {
                 for ((v, s), &t) in line.iter_mut().zip(&mut *sum).zip(&*top) {
-                    *v = v.minus(t).exp();
+                    *v = rounded::<T>(rounded::<T>(v.minus(t)).exp());
                     *s = s.plus(*v);
                 }
             }
-            sum.iter_mut().for_each(|s| *s = R::ONE.over(*s));
+            let half = size_of::<T>() < size_of::<T::Wide>();
+            sum.iter_mut().for_each(|s| *s = if half { rounded::<T>(*s) } else { one.over(*s) });
             for line in x.chunks_mut(inner) {
                 for (v, &s) in line.iter_mut().zip(&*sum) {
-                    *v = v.times(s);
+                    *v = if half { v.over(s) } else { v.times(s) };
                 }
             }
         }
@@ -181,8 +200,8 @@ fn normalize_columns<R: Real>(kind: Softmax, x: &mut [R], inner: usize, top: &mu
         Softmax::Hardmax => {
             for line in x.chunks_mut(inner) {
                 for ((v, s), &t) in line.iter_mut().zip(&mut *sum).zip(&*top) {
-                    let first = *s == R::ZERO && (*v == t || v.is_nan());
-                    *v = if first { R::ONE } else { R::ZERO };
+                    let first = *s == zero && (*v == t || v.is_nan());
+                    *v = if first { one } else { zero };
                     *s = s.plus(*v);
                 }
             }

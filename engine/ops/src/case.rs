@@ -112,6 +112,14 @@ pub fn ints(shape: &[usize], values: &[i64]) -> Tensor {
     Tensor::new(shape, values).expect("as many values as the shape has")
 }
 
+/// A dense tensor of stated values of an integer type.
+///
+/// # Panics
+/// When the number of values is not that of the shape, or a value does not fit the type.
+pub fn ints_of(dtype: DType, shape: &[usize], values: &[i64]) -> Tensor {
+    Tensor::from_i64s(dtype, shape, values).expect("as many values as the shape has")
+}
+
 /// A dense `bool` tensor of stated values.
 ///
 /// # Panics

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attention;
 mod case;
 pub mod control;
 mod draft;
@@ -23,7 +24,7 @@ pub mod tensor;
 pub mod training;
 pub mod types;
 
-pub use case::{Case, bools, floats, ints, noise, noise_of};
+pub use case::{Case, bools, floats, ints, ints_of, noise, noise_of};
 pub use draft::{Draft, constant_of};
 pub use interpret::Interpreter;
 pub use registry::{room, rooms};

@@ -43,6 +43,7 @@ fn through(home: &Room, case: &Case, opset: i64, constants: bool) -> Option<Resu
         home.upgrade(&mut draft, opset).map_err(|e| e.to_string())?;
         let home = room(&draft.domain, &draft.name).ok_or_else(|| format!("became {}", draft.name))?;
         let op = (home.read)(&draft.attributes).map_err(|e| e.to_string())?;
+        let op = op.with_bodies(case.op.body_names()).unwrap_or(op);
         let (inputs, made) = (draft.inputs.clone(), draft.outputs.clone());
         let spec = NodeSpec { bodies: case.bodies.clone(), ..NodeSpec::new(op, &inputs, &made) };
         draft.graph().add_node(spec).map_err(|e| e.to_string())?;

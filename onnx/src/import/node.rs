@@ -135,7 +135,11 @@ impl<'p> Importer<'p> {
         let op = upgraded.and_then(|()| (known.read)(&draft.attributes));
         let Draft { inputs, outputs, .. } = draft;
         let helpers = (nodes..level.graph.node_bound()).map(NodeId::from_index).collect();
-        let result = op.and_then(|op| {
+        let result = op.and_then(|mut op| {
+            let given: Vec<&str> = item.bodies.iter().map(|&(name, _)| name).collect();
+            if let Some(fewer) = op.with_bodies(&given) {
+                op = fewer;
+            }
             let graphs = sorted(op.body_names(), &item.bodies)?;
             let bodies = self.bodies(level, frame, item, &graphs)?;
             Ok((op, bodies))

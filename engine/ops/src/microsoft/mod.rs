@@ -1,10 +1,26 @@
 //! Operators of ONNX Runtime's domain `com.microsoft`. Each states simpler standard operators that compute the same, and
 //! most run by those.
 
+pub mod attention;
+pub mod bias_gelu;
+pub mod bias_split_gelu;
 pub mod dequantize_linear;
 pub mod dynamic_quantize_mat_mul;
+pub mod embed_layer_normalization;
+pub mod fast_gelu;
+mod formula;
+pub mod fused_conv;
+pub mod fused_gemm;
+pub mod fused_mat_mul;
+pub mod gelu;
+pub mod group_norm;
+pub mod group_query_attention;
+mod heads;
 pub mod mat_mul_integer_to_float;
 pub mod mat_mul_n_bits;
+pub mod multi_head_attention;
+pub mod nhwc_conv;
+pub mod q_attention;
 pub mod q_gemm;
 pub mod q_linear_add;
 pub mod q_linear_average_pool;
@@ -15,3 +31,8 @@ pub mod q_linear_mul;
 pub mod q_linear_sigmoid;
 pub mod quantize_linear;
 mod quantized;
+pub mod quick_gelu;
+pub mod rotary_embedding;
+pub mod simplified_layer_normalization;
+pub mod skip_layer_normalization;
+pub mod skip_simplified_layer_normalization;
