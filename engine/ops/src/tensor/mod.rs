@@ -1,6 +1,6 @@
 //! Operators that make, move and select elements without computing on them.
 
-mod axes;
+pub(crate) mod axes;
 pub mod compress;
 pub mod concat;
 pub mod constant;
@@ -14,7 +14,7 @@ pub mod gather;
 pub mod gather_elements;
 pub mod gather_nd;
 pub mod identity;
-mod moves;
+pub(crate) mod moves;
 pub mod non_zero;
 pub mod one_hot;
 pub mod pad;
