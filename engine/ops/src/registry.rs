@@ -77,6 +77,7 @@ static ROOMS: &[&Room] = &[
     &nn::softmax::HARDMAX,
     &tensor::identity::ROOM,
     &control::if_::ROOM,
+    &vision::image_decoder::ROOM,
     &nn::instance_normalization::ROOM,
     &math::is_inf::ROOM,
     &math::is_nan::ROOM,
