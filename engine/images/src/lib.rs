@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod jpeg;
+
 use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -126,6 +128,11 @@ impl<'a> Header<'a> {
     fn picture(&self) -> Result<Picture, Undecodable> {
         if is_jpeg2000(self.bytes) {
             return from_jpeg2000(self.bytes);
+        }
+        if self.bytes.starts_with(b"\xff\xd8")
+            && let Some(picture) = jpeg::decode(self.bytes)
+        {
+            return Ok(picture);
         }
         let scratch = self.scratch().ok_or_else(|| undecodable("the picture is too large"))?;
         let image =
