@@ -273,7 +273,8 @@ impl Decoder {
             return None;
         }
         self.progressive = progressive;
-        (self.height, self.width) = (u16::from_be_bytes([h1, h0]).into(), u16::from_be_bytes([w1, w0]).into());
+        (self.height, self.width) =
+            (u16::from_be_bytes([h1, h0]).into(), u16::from_be_bytes([w1, w0]).into());
         let given = rest.get(..3 * usize::from(count))?;
         for part in given.chunks_exact(3) {
             let factors = [usize::from(part[1] >> 4), usize::from(part[1] & 15)];
@@ -433,7 +434,11 @@ impl Decoder {
     }
 
     fn picture(self) -> Option<Picture> {
-        let planes: Vec<Vec<u8>> = self.components.iter().map(|c| c.plane(self.most, [self.width, self.height])).collect::<Option<_>>()?;
+        let planes: Vec<Vec<u8>> = self
+            .components
+            .iter()
+            .map(|c| c.plane(self.most, [self.width, self.height]))
+            .collect::<Option<_>>()?;
         let count = self.width * self.height;
         let mut samples = Vec::new();
         let [first, second, third] = &planes[..] else {
@@ -457,7 +462,7 @@ impl Decoder {
 /// A scan that brings one more bit of coefficients: those that are not zero take it as they come by.
 fn refine(bits: &mut Bits<'_>, block: &mut [i16], codes: &Codes, scan: Scan, run: &mut u32) -> Option<()> {
     let bit = 1i16 << scan.low;
-    let mut correct = |bits: &mut Bits<'_>, value: &mut i16| -> Option<()> {
+    let correct = |bits: &mut Bits<'_>, value: &mut i16| -> Option<()> {
         if bits.take(1)? == 1 && *value & bit == 0 {
             *value = value.wrapping_add(if *value > 0 { bit } else { -bit });
         }
@@ -519,7 +524,8 @@ impl Component {
                 samples[(y + row) * stride + x..][..8].copy_from_slice(values);
             }
         }
-        let rows: Vec<&[u8]> = samples.chunks_exact(stride).take(self.size[1]).map(|r| &r[..self.size[0]]).collect();
+        let rows: Vec<&[u8]> =
+            samples.chunks_exact(stride).take(self.size[1]).map(|r| &r[..self.size[0]]).collect();
         let [across, down] = [most[0] / self.factors[0], most[1] / self.factors[1]];
         let mut plane = Vec::new();
         // A row may come out longer than the picture is wide before it is cut.
@@ -528,13 +534,17 @@ impl Component {
         for (y, row) in rows.iter().enumerate() {
             for half in 0..down.min(height - y * down) {
                 // The row that is next nearest to the output's row; the first and the last are their own neighbours.
-                let other = if half == 0 { rows[y.saturating_sub(1)] } else { rows[(y + 1).min(rows.len() - 1)] };
+                let other =
+                    if half == 0 { rows[y.saturating_sub(1)] } else { rows[(y + 1).min(rows.len() - 1)] };
                 match (across, down) {
                     (2, 1) if smooth => double(row, &mut plane),
                     (2, 2) if smooth => double_both(row, other, &mut plane),
                     (1, 2) => {
                         let bias = if half == 0 { 1 } else { 2 };
-                        let mixed = row.iter().zip(other).map(|(&a, &b)| (u16::from(a) * 3 + u16::from(b) + bias) >> 2);
+                        let mixed = row
+                            .iter()
+                            .zip(other)
+                            .map(|(&a, &b)| (u16::from(a) * 3 + u16::from(b) + bias) >> 2);
                         plane.extend(mixed.map(|v| v as u8));
                     }
                     _ => plane.extend(row.iter().flat_map(|&v| std::iter::repeat_n(v, across))),
@@ -607,12 +617,7 @@ fn line(values: &mut [i64; 64], at: usize, step: usize, shift: u32) {
     let z5 = (z3 + z4) * 9633;
     let (z1, z2) = (z1 * -7373, z2 * -20995);
     let (z3, z4) = (z3 * -16069 + z5, z4 * -3196 + z5);
-    let odd = [
-        x[1] * 12299 + z1 + z4,
-        x[3] * 25172 + z2 + z3,
-        x[5] * 16819 + z2 + z4,
-        x[7] * 2446 + z1 + z3,
-    ];
+    let odd = [x[1] * 12299 + z1 + z4, x[3] * 25172 + z2 + z3, x[5] * 16819 + z2 + z4, x[7] * 2446 + z1 + z3];
     let round = |v: i64| (v + (1 << (shift - 1))) >> shift;
     for i in 0..4 {
         values[at + i * step] = round(even[i] + odd[i]);
