@@ -232,8 +232,9 @@ mod tests {
             assert!(decoded.is_err(), "{bytes:?}");
         }
         // A header that promises more than anyone has is read, and refused by whoever asks for the memory.
-        let header = Header::read(b"P6 4000000000 4000000000 255\n").unwrap();
-        assert!(header.scratch().is_none_or(|bytes| bytes > 1 << 60));
+        let header = Header::read(b"P6 60000 60000 255\n").unwrap();
+        assert!(header.scratch().is_some_and(|bytes| bytes > 1 << 36));
+        assert!(Header::read(b"P6 4000000000 4000000000 255\n").is_err());
     }
 
     #[test]
