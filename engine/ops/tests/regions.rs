@@ -11,7 +11,8 @@ use oxidane_ops::signal::{
 };
 use oxidane_ops::vision::{
     affine_grid::AffineGrid, center_crop_pad::CenterCropPad, col2im::Col2Im, grid_sample::GridSample,
-    max_roi_pool::MaxRoiPool, non_max_suppression::NonMaxSuppression, roi_align::RoiAlign,
+    image_decoder::ImageDecoder, max_roi_pool::MaxRoiPool, non_max_suppression::NonMaxSuppression,
+    roi_align::RoiAlign,
 };
 use oxidane_ops::{Case, Interpreter, floats, ints, noise};
 use oxidane_pool::Pool;
@@ -338,4 +339,26 @@ fn shapes_of_deformed_convolutions() {
         error(DeformConv { dilations: Some(vec![n, 1]), ..op() }, &[x(), w(), offset()]);
         error(DeformConv { kernel_shape: Some(vec![n, 2]), ..op() }, &[x(), w(), offset()]);
     }
+}
+
+#[test]
+fn pictures_that_are_none() {
+    let decode = |bytes: &[u8]| {
+        let op = ImageDecoder { pixel_format: "RGB".into() };
+        run(op, &[Tensor::new(&[bytes.len()], bytes).unwrap()])
+    };
+    for bytes in [
+        &b""[..],
+        b"P6",
+        b"P6 1 1 255\n\x01",
+        b"\xff\xd8\xff\xe0",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\0\0\0\0WEBPVP8 ",
+    ] {
+        assert_eq!(decode(bytes).unwrap().shape(), [0, 0, 3], "{bytes:?}");
+    }
+    // A few bytes that promise a picture beyond the budget.
+    let what = decode(b"P6 60000 60000 255\n").unwrap_err();
+    assert!(what.contains("budget"), "{what}");
+    error(ImageDecoder { pixel_format: "rgb".into() }, &[Tensor::new(&[0], &[0u8; 0]).unwrap()]);
 }
