@@ -226,9 +226,11 @@ impl Op for DFT {
         };
         dims[last] = Dim::known(if real { 1 } else { 2 });
         let Some(axis) = axis else {
-            // Any axis may be the one that changes.
-            for (axis, dim) in dims[..last].iter_mut().enumerate() {
-                *dim = ctx.unknown_dim(0, axis);
+            // Any axis may be the one that changes, if any does.
+            if self.onesided || ctx.has_input(1) {
+                for (axis, dim) in dims[..last].iter_mut().enumerate() {
+                    *dim = ctx.unknown_dim(0, axis);
+                }
             }
             ctx.set_tensor(0, dtype, dims);
             return Ok(());
