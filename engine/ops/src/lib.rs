@@ -1,6 +1,6 @@
 //! One room an operator: its attributes, its versions, inference, kernels, gradient, expansion and samples.
 //!
-//! The rooms stand by family ([`math`], [`nn`], [`tensor`], [`control`]), the registry ([`room()`]) finds them by name, and the
+//! The rooms stand by family ([`math`], [`nn`], [`tensor`], [`signal`], [`vision`], [`control`]), the registry ([`room()`]) finds them by name, and the
 //! [`Interpreter`] runs graphs of them. To add an operator, write its room and add one line to `registry.rs`.
 
 #![forbid(unsafe_code)]
@@ -20,9 +20,11 @@ pub mod random;
 mod registry;
 #[doc(hidden)]
 pub mod room;
+pub mod signal;
 pub mod tensor;
 pub mod training;
 pub mod types;
+pub mod vision;
 
 pub use case::{Case, bools, floats, ints, ints_of, noise, noise_of};
 pub use draft::{Draft, constant_of};

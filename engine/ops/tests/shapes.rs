@@ -182,3 +182,18 @@ fn sums_of_sizes() {
     });
     assert_eq!(output(half), "float[b,12,p,32]");
 }
+
+#[test]
+fn expanding_to_what_is_not_known_keeps_what_cannot_change() {
+    let (n, one) = (Dim::symbol("n"), Dim::known(1));
+    for (rank, expected) in [(2, "float[n,3,?,0]"), (4, "float[?,3,?,0]"), (5, "float[?,?,3,?,0]")] {
+        let mut made = graph(&[n, Dim::known(3), one, Dim::known(0)], |_, x| x);
+        let wanted = made.add_input("s", Some(Type::fixed(DType::I64, &[rank])), None).unwrap();
+        let (x, y) = (made.inputs()[0], made.add_undefined("y").unwrap());
+        Build::new(&mut made, "test")
+            .define(Arc::new(Expand {}), &[Some(x), Some(wanted)], &[Some(y)])
+            .unwrap();
+        made.set_outputs(vec![y]);
+        assert_eq!(output(made), expected);
+    }
+}

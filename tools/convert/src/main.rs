@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use oxidane::graph::Graph;
 use oxidane::onnx::{EXTERNAL_THRESHOLD, ModelFile, SaveOptions, is_text};
 use oxidane::passes::Options;
 use oxidane::{Level, Model};
@@ -40,6 +41,9 @@ struct Args {
     /// Weights of 1 KiB or more go to OUT.data beside the model; required above 2 GB.
     #[arg(long)]
     external_data: bool,
+    /// Writes the types that were worked out beside those that the file declares.
+    #[arg(long)]
+    value_info: bool,
     /// Says what each pass did.
     #[arg(long)]
     explain: bool,
@@ -83,7 +87,7 @@ fn convert(args: &Args) -> Result<()> {
     };
     // Text is a spelling of the file: where nothing else is asked for, the file is spelled as it is.
     let spelling = is_text(&args.input) || is_text(&args.output);
-    if spelling && level == Level::None && args.opset.is_none() && !args.external_data {
+    if spelling && level == Level::None && args.opset.is_none() && !args.external_data && !args.value_info {
         let file = ModelFile::open(&args.input)?;
         if is_text(&args.output) {
             oxidane::onnx::text::save_text(&file.model, &args.output, &Default::default())?;
@@ -106,11 +110,25 @@ fn convert(args: &Args) -> Result<()> {
             print!("{report}");
         }
     }
+    if args.value_info {
+        declare(&mut model.onnx_mut().graph);
+    }
     let mut save = SaveOptions::default();
     save.opset = args.opset;
     save.external = args.external_data.then_some(EXTERNAL_THRESHOLD);
     model.onnx().save(&args.output, &save).with_context(|| args.output.display().to_string())?;
     Ok(())
+}
+
+/// Declares the types that inference finds, so that they are written.
+fn declare(graph: &mut Graph) {
+    oxidane::graph::infer(graph);
+    let outputs: Vec<_> = graph.nodes().flat_map(|(_, node)| node.outputs().to_vec()).flatten().collect();
+    for id in outputs {
+        if let Some(ty) = graph.value(id).ty().cloned() {
+            graph.set_declared(id, Some(ty));
+        }
+    }
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -65,8 +65,16 @@ impl Op for Expand {
             let wanted = ctx.shape(1).and_then(|s| s.first()?.as_size()).filter(|&rank| rank <= 64);
             match (own, wanted) {
                 (Some(own), Some(wanted)) => {
-                    let dims: Dims =
-                        (0..own.len().max(wanted)).map(|axis| ctx.unknown_dim(0, axis)).collect();
+                    let rank = own.len().max(wanted);
+                    // A size other than 1 stays, and so does all in front of where the shape begins.
+                    let stays = |axis: usize| {
+                        let size = *own.get((axis + own.len()).checked_sub(rank)?)?;
+                        let front = axis + wanted < rank;
+                        (front || size.as_known().is_some_and(|n| n != 1)).then_some(size)
+                    };
+                    let dims: Dims = (0..rank)
+                        .map(|axis| stays(axis).unwrap_or_else(|| ctx.unknown_dim(0, axis)))
+                        .collect();
                     ctx.set_tensor(0, dtype, dims);
                 }
                 _ => ctx.set_unranked(0, dtype),
