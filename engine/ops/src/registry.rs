@@ -1,5 +1,5 @@
 use crate::room::Room;
-use crate::{control, math, nn, tensor};
+use crate::{control, math, ml, nn, tensor, text};
 
 /// Every room, sorted by domain and name, one a line.
 #[rustfmt::skip]
@@ -116,6 +116,7 @@ static ROOMS: &[&Room] = &[
     &math::reduce::PROD,
     &math::reduce::SUM,
     &math::reduce::SUM_SQUARE,
+    &text::regex_full_match::ROOM,
     &math::activation::RELU,
     &tensor::reshape::ROOM,
     &nn::resize::ROOM,
@@ -148,11 +149,15 @@ static ROOMS: &[&Room] = &[
     &control::split_to_sequence::ROOM,
     &math::unary::SQRT,
     &tensor::squeeze::ROOM,
+    &text::string_concat::ROOM,
+    &text::string_normalizer::ROOM,
+    &text::string_split::ROOM,
     &math::binary::SUB_ROOM,
     &math::variadic::SUM,
     &math::activation::SWISH,
     &math::unary::TAN,
     &math::unary::TANH,
+    &text::tfidf_vectorizer::ROOM,
     &math::activation::THRESHOLDED_RELU,
     &tensor::tile::ROOM,
     &math::top_k::ROOM,
@@ -163,6 +168,25 @@ static ROOMS: &[&Room] = &[
     &nn::resize::UPSAMPLE,
     &math::where_::ROOM,
     &math::binary::XOR_ROOM,
+    &ml::array_feature_extractor::ROOM,
+    &ml::binarizer::ROOM,
+    &ml::cast_map::ROOM,
+    &ml::category_mapper::ROOM,
+    &ml::dict_vectorizer::ROOM,
+    &ml::feature_vectorizer::ROOM,
+    &ml::imputer::ROOM,
+    &ml::label_encoder::ROOM,
+    &ml::linear_classifier::ROOM,
+    &ml::linear_regressor::ROOM,
+    &ml::normalizer::ROOM,
+    &ml::one_hot_encoder::ROOM,
+    &ml::svm_classifier::ROOM,
+    &ml::svm_regressor::ROOM,
+    &ml::scaler::ROOM,
+    &ml::tree_ensemble::ROOM,
+    &ml::tree_ensemble_classifier::ROOM,
+    &ml::tree_ensemble_regressor::ROOM,
+    &ml::zip_map::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

@@ -14,7 +14,7 @@ pub mod gather;
 pub mod gather_elements;
 pub mod gather_nd;
 pub mod identity;
-mod moves;
+pub(crate) mod moves;
 pub mod non_zero;
 pub mod one_hot;
 pub mod pad;
