@@ -187,6 +187,7 @@ static ROOMS: &[&Room] = &[
     &ml::tree_ensemble_classifier::ROOM,
     &ml::tree_ensemble_regressor::ROOM,
     &ml::zip_map::ROOM,
+    &text::tokenizer::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

@@ -5,6 +5,7 @@ pub mod string_concat;
 pub mod string_normalizer;
 pub mod string_split;
 pub mod tfidf_vectorizer;
+pub mod tokenizer;
 
 use oxidane_graph::{OpError, Run};
 use oxidane_tensor::{DType, Tensor, TensorError};

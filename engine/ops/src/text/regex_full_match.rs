@@ -8,7 +8,7 @@ use crate::text::{text_input, texts};
 use crate::{Case, Form, Room, attributes, bools, of_room, strings, types};
 use oxidane_graph::{Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
 use oxidane_tensor::{DType, Tensor};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 attributes! {
     /// For each string, whether the pattern matches it from its first to its last character.
@@ -142,16 +142,27 @@ fn translated(pattern: &str) -> Result<String, OpError> {
     Ok(out)
 }
 
+/// A pattern of RE2.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn expression(pattern: &str) -> Result<Regex, OpError> {
+    build(pattern, &translated(pattern)?)
+}
+
 /// A pattern of RE2 that matches whole texts alone.
 fn compile(pattern: &str) -> Result<Regex, OpError> {
-    let wrong = |why: String| {
-        OpError::new(format!("the pattern `{pattern}` cannot be read: {why}"))
-            .help("patterns are in RE2's syntax, see https://github.com/google/re2/wiki/Syntax")
-    };
     // Read by itself first: it may not close the group around it.
     let own = translated(pattern)?;
-    RegexBuilder::new(&own).build().map_err(|e| wrong(e.to_string()))?;
-    RegexBuilder::new(&format!("\\A(?:{own})\\z")).build().map_err(|e| wrong(e.to_string()))
+    build(pattern, &own)?;
+    build(pattern, &format!("\\A(?:{own})\\z"))
+}
+
+fn build(pattern: &str, translated: &str) -> Result<Regex, OpError> {
+    Regex::new(translated).map_err(|why| {
+        OpError::new(format!("the pattern `{pattern}` cannot be read: {why}"))
+            .help("patterns are in RE2's syntax, see https://github.com/google/re2/wiki/Syntax")
+    })
 }
 
 impl Op for RegexFullMatch {
