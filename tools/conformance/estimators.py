@@ -38,6 +38,19 @@ LEAST = 60
 rng = np.random.default_rng(7)
 
 
+make_attribute = onnx.helper.make_attribute
+
+
+def with_integers(key, value, *rest, **more):
+    """skl2onnx lists booleans, which newer protobuf refuses as integers."""
+    if isinstance(value, (list, np.ndarray)) and any(isinstance(v, (bool, np.bool_)) for v in value):
+        value = [int(v) for v in value]
+    return make_attribute(key, value, *rest, **more)
+
+
+onnx.helper.make_attribute = with_integers
+
+
 def numbers(rows=150, columns=5):
     return rng.normal(size=(rows, columns)).astype(np.float32)
 
