@@ -75,10 +75,8 @@ impl Similarity {
         let b = Matrix::dense(vectors, count, columns)?.transposed();
         product_into(run.pool(), scale, a, b, true, out)?;
         match self {
-            Similarity::Polynomial { degree, .. } if degree == 2.0 => out.iter_mut().for_each(|v| *v *= *v),
-            Similarity::Polynomial { degree, .. } if degree == 3.0 => {
-                out.iter_mut().for_each(|v| *v *= *v * *v)
-            }
+            Similarity::Polynomial { degree: 2.0, .. } => out.iter_mut().for_each(|v| *v *= *v),
+            Similarity::Polynomial { degree: 3.0, .. } => out.iter_mut().for_each(|v| *v = *v * *v * *v),
             Similarity::Polynomial { degree, .. } => out.iter_mut().for_each(|v| *v = v.powf(degree)),
             Similarity::Sigmoid { .. } => out.iter_mut().for_each(|v| *v = v.tanh()),
             _ => {}

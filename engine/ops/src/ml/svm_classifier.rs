@@ -222,7 +222,7 @@ impl SVMClassifier {
             transform: PostTransform::named(&self.post_transform)?,
         };
         if !self.has_vectors() {
-            if machine.weights.is_empty() || machine.weights.len() % classes != 0 {
+            if machine.weights.is_empty() || !machine.weights.len().is_multiple_of(classes) {
                 return wrong(format!("{} coefficients do not fit {classes} classes", machine.weights.len()));
             }
             machine.width = machine.weights.len() / classes;
@@ -243,7 +243,7 @@ impl SVMClassifier {
             total += count;
             machine.starts.push(total);
         }
-        if machine.vectors.is_empty() || machine.vectors.len() % total != 0 {
+        if machine.vectors.is_empty() || !machine.vectors.len().is_multiple_of(total) {
             return wrong(format!("{} elements are no {total} support vectors", machine.vectors.len()));
         }
         machine.width = machine.vectors.len() / total;

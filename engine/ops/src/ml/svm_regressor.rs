@@ -98,7 +98,8 @@ impl Op for SVMRegressor {
             0 => (Similarity::Linear, coefficients, vec![1.0]),
             _ => (similarity, self.support_vectors.clone().unwrap_or_default(), coefficients),
         };
-        if weights.len() != count.max(1) || vectors.len() % weights.len() != 0 || vectors.is_empty() {
+        if weights.len() != count.max(1) || !vectors.len().is_multiple_of(weights.len()) || vectors.is_empty()
+        {
             return Err(OpError::new(format!(
                 "{} coefficients and {} elements of support vectors do not fit {count} vectors",
                 weights.len(),

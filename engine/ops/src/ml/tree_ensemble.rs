@@ -3,7 +3,7 @@
 
 use super::post_transform::PostTransform;
 use super::tree_ensemble_regressor::regress;
-use super::trees::{Aggregate, Branch, Child, Forest, Mode, Vote};
+use super::trees::{Aggregate, Branch, Child, Forest, Mode, Vote, missing};
 use super::{DOMAIN, features};
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{Call, Dim, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
@@ -30,7 +30,7 @@ attributes! {
         nodes_splits: Tensor,
         nodes_trueleafs: Vec<i64>,
         nodes_truenodeids: Vec<i64>,
-        /// 0 is NONE, 1 SOFTMAX, 2 LOGISTIC, 3 SOFTMAX_ZERO, 4 PROBIT.
+        /// 0 is NONE, 1 SOFTMAX, 2 LOGISTIC, 3 SOFTMAX_ZERO, 4 PROBIT. ONNX Runtime exchanges 1 and 2.
         post_transform: i64 = 0,
         tree_roots: Vec<i64>,
     }
@@ -77,7 +77,7 @@ pub static ROOM: Room = Room {
         };
         let x = || floats(&[4, 2], &[0.0, 0.0, 1.0, 2.0, 1.0, 3.0, f32::NAN, f32::NAN]);
         let mut cases = vec![
-            // ONNX Runtime's rules.
+            // By hand; where ONNX Runtime follows the specification, it agrees.
             Case::new("average", trees(0, 0, DType::F32))
                 .input(x())
                 .expect(floats(&[4, 2], &[0.375, 0.0, 0.25, 0.375, 0.25, -0.5, 0.25, -0.5])),
@@ -149,8 +149,8 @@ impl TreeEnsemble {
             Some(values) => numbers(values)?,
             None => Vec::new(),
         };
-        let mut sets = members.split(|v| v != v);
-        let missing = self.nodes_missing_value_tracks_true.as_deref().unwrap_or_default();
+        let mut sets = members.split(|v| missing(*v));
+        let tracks = self.nodes_missing_value_tracks_true.as_deref().unwrap_or_default();
         let mut branches = Vec::with_capacity(count);
         for i in 0..count {
             let mode = Mode::numbered(u8::try_from(modes[i]).unwrap_or(u8::MAX))?;
@@ -166,7 +166,7 @@ impl TreeEnsemble {
                 feature: self.nodes_featureids[i],
                 value: splits[i],
                 members,
-                missing: missing.get(i).is_some_and(|&m| m == 1),
+                missing: tracks.get(i).is_some_and(|&m| m == 1),
                 yes: child(self.nodes_trueleafs[i], self.nodes_truenodeids[i]),
                 no: child(self.nodes_falseleafs[i], self.nodes_falsenodeids[i]),
             });

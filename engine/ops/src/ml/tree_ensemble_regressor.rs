@@ -12,7 +12,8 @@ use oxidane_kernels::Float;
 use oxidane_tensor::{DType, Tensor};
 
 attributes! {
-    /// For each target the aggregated weights of the leaves that a row comes to, plus a base value. Sums are
+    /// For each target the aggregated weights of the leaves that a row comes to, plus a base value, which is all
+    /// that a target without any has (ONNX Runtime then gives 0, against the specification). Sums are
     /// formed in `double` for inputs of it or where an attribute is a `double` tensor, otherwise in `float`.
     #[derive(Default)]
     pub struct TreeEnsembleRegressor {
@@ -114,7 +115,7 @@ pub static ROOM: Room = Room {
             ..of
         };
         let mut cases = vec![
-            // ONNX Runtime's rules: a target without votes is its base value.
+            // By hand, and onnx.reference.
             Case::new("sum", two("SUM", "NONE"))
                 .input(x())
                 .expect(floats(&[3, 2], &[1.7, 0.25, 3.5, 3.55, 3.5, 3.55])),

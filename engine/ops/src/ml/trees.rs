@@ -146,6 +146,15 @@ enum Other<T> {
     Member(Box<[T]>),
 }
 
+/// What makes of the scores of a row, and of which of them got a vote, its part of the output and its class.
+pub(crate) type Finish<'a, T, O> = dyn Fn(&mut [T], &[bool], &mut [O], &mut u32) + Sync + 'a;
+
+/// Whether a number is NaN.
+#[inline]
+pub(crate) fn missing<T: PartialOrd>(x: T) -> bool {
+    x.partial_cmp(&x).is_none()
+}
+
 /// Trees ready to be walked.
 #[derive(Debug)]
 pub(crate) struct Forest<T> {
@@ -264,7 +273,7 @@ impl<T: Float + Default + Send + Sync> Forest<T> {
     /// Whether a row goes to `yes` at a step.
     #[inline]
     fn turns(&self, at: usize, step: &Step<T>, x: T) -> bool {
-        if step.feature & MISSING != 0 && x != x {
+        if step.feature & MISSING != 0 && missing(x) {
             return true;
         }
         match &self.others[at] {
@@ -294,7 +303,7 @@ impl<T: Float + Default + Send + Sync> Forest<T> {
                 let x = rows[lane * columns + (step.feature & !MISSING) as usize];
                 let yes = match CASE {
                     0 => x <= step.value,
-                    1 => x <= step.value || (step.feature & MISSING != 0 && x != x),
+                    1 => x <= step.value || (step.feature & MISSING != 0 && missing(x)),
                     _ => self.turns(*at as usize, step, x),
                 };
                 *at = if yes { step.yes } else { step.no };
@@ -356,7 +365,7 @@ impl<T: Float + Default + Send + Sync> Forest<T> {
         aggregate: Aggregate,
         (out, width): (&mut [O], usize),
         classes: &mut [u32],
-        finish: &(dyn Fn(&mut [T], &[bool], &mut [O], &mut u32) + Sync),
+        finish: &Finish<'_, T, O>,
     ) -> Result<(), OpError> {
         if columns < self.columns {
             return Err(OpError::new(format!(
@@ -444,7 +453,7 @@ fn ordered<T>(branches: &[Branch<T>], roots: &[Child]) -> Result<Vec<usize>, OpE
 /// the next number below, which for numbers and NaN alike says the same.
 fn step<T: Float>(branch: &Branch<T>, yes: u32, no: u32) -> (Step<T>, Other<T>) {
     let value = branch.value;
-    let plain = value == value && value.to_f64() != f64::NEG_INFINITY;
+    let plain = !missing(value) && value.to_f64() != f64::NEG_INFINITY;
     // Exchanged ways turn around what a missing value counts as.
     let (value, exchanged, missing, other) = match branch.mode {
         Mode::LessOrEqual => (value, false, branch.missing, Other::None),
@@ -535,8 +544,8 @@ impl<T: Float + Default + Send + Sync> Listed<'_, T> {
             None => Err(OpError::new(format!("tree {tree} has no node {node}"))),
         };
         let mut all = Vec::with_capacity(branches);
-        for i in 0..count {
-            let Some(mode) = modes[i] else { continue };
+        for (i, mode) in modes.into_iter().enumerate() {
+            let Some(mode) = mode else { continue };
             let tree = self.tree_ids[i];
             all.push(Branch {
                 mode,
