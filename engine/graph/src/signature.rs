@@ -45,13 +45,25 @@ pub struct Types {
     optional_tensor: u32,
     optional_sequence: u32,
     sparse: u32,
-    /// Maps and anything else.
+    /// The value types of maps from strings.
+    string_map: u32,
+    /// The value types of maps from integers.
+    int_map: u32,
+    /// Anything else.
     other: bool,
 }
 
 impl Types {
-    const NONE: Types =
-        Types { tensor: 0, sequence: 0, optional_tensor: 0, optional_sequence: 0, sparse: 0, other: false };
+    const NONE: Types = Types {
+        tensor: 0,
+        sequence: 0,
+        optional_tensor: 0,
+        optional_sequence: 0,
+        sparse: 0,
+        string_map: 0,
+        int_map: 0,
+        other: false,
+    };
 
     /// Dense tensors of these element types.
     pub const fn tensors(dtypes: &[DType]) -> Types {
@@ -73,6 +85,16 @@ impl Types {
         Types { optional_sequence: bits(dtypes), ..Types::NONE }
     }
 
+    /// Maps from strings to tensors of these element types.
+    pub const fn string_maps(values: &[DType]) -> Types {
+        Types { string_map: bits(values), ..Types::NONE }
+    }
+
+    /// Maps from `int64` to tensors of these element types.
+    pub const fn int_maps(values: &[DType]) -> Types {
+        Types { int_map: bits(values), ..Types::NONE }
+    }
+
     /// Dense tensors of any element type.
     pub const ALL_TENSORS: Types = Types { tensor: u32::MAX, ..Types::NONE };
 
@@ -83,10 +105,12 @@ impl Types {
         optional_tensor: u32::MAX,
         optional_sequence: u32::MAX,
         sparse: u32::MAX,
+        string_map: u32::MAX,
+        int_map: u32::MAX,
         other: true,
     };
 
-    /// Maps and other types without a set of their own.
+    /// Types without a set of their own, such as sequences of maps.
     pub const OTHER: Types = Types { other: true, ..Types::NONE };
 
     /// The types in either set.
@@ -97,6 +121,8 @@ impl Types {
             optional_tensor: self.optional_tensor | other.optional_tensor,
             optional_sequence: self.optional_sequence | other.optional_sequence,
             sparse: self.sparse | other.sparse,
+            string_map: self.string_map | other.string_map,
+            int_map: self.int_map | other.int_map,
             other: self.other || other.other,
         }
     }
@@ -120,6 +146,8 @@ impl Types {
                 Type::Sequence(item) => has(self.optional_sequence, item),
                 inner => has(self.optional_tensor, inner),
             },
+            Type::Map { key: DType::String, value } => has(self.string_map, value),
+            Type::Map { key: DType::I64, value } => has(self.int_map, value),
             Type::Map { .. } | Type::Opaque { .. } => self.other,
         }
     }
@@ -144,6 +172,8 @@ impl fmt::Display for Types {
             (self.optional_tensor, "optional(", ")"),
             (self.optional_sequence, "optional(seq(", "))"),
             (self.sparse, "sparse_tensor(", ")"),
+            (self.string_map, "map(string, ", ")"),
+            (self.int_map, "map(int64, ", ")"),
         ] {
             if set == u32::MAX {
                 parts.push(format!("{before}any tensor{after}"));

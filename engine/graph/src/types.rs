@@ -125,7 +125,9 @@ impl Type {
             (Type::Sequence(x), Type::Sequence(y)) => Type::Sequence(Box::new(Type::meet(x, y)?)),
             (Type::Optional(x), Type::Optional(y)) => Type::Optional(Box::new(Type::meet(x, y)?)),
             (Type::Map { key, value }, Type::Map { key: k, value: v }) if key == k => {
-                Type::Map { key: *key, value: Box::new(Type::meet(value, v)?) }
+                // Values are single elements, which some writers give the shape [1] and others none.
+                let met = Type::meet(value, v).or_else(|why| Type::join(value, v).ok_or(why));
+                Type::Map { key: *key, value: Box::new(met?) }
             }
             (Type::Opaque { .. }, Type::Opaque { .. }) if a == b => a.clone(),
             _ => return clash(),

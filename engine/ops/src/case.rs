@@ -15,7 +15,7 @@ pub struct Case {
     /// How many outputs are asked for.
     pub outputs: usize,
     /// The outputs as worked out elsewhere (the specification's example, NumPy, PyTorch), where given.
-    pub expected: Vec<Tensor>,
+    pub expected: Vec<Datum>,
     /// The largest difference from `expected`, relative to the largest expected value.
     pub tolerance: f64,
     /// The bodies of the node, without captures.
@@ -55,8 +55,8 @@ impl Case {
     }
 
     /// States the next output.
-    pub fn expect(mut self, tensor: Tensor) -> Case {
-        self.expected.push(tensor);
+    pub fn expect(mut self, value: impl Into<Datum>) -> Case {
+        self.expected.push(value.into());
         self
     }
 
@@ -126,6 +126,15 @@ pub fn ints_of(dtype: DType, shape: &[usize], values: &[i64]) -> Tensor {
 /// When the number of values is not that of the shape.
 pub fn bools(shape: &[usize], values: &[bool]) -> Tensor {
     Tensor::from_bools(shape, values).expect("as many values as the shape has")
+}
+
+/// A dense `string` tensor of stated values.
+///
+/// # Panics
+/// When the number of values is not that of the shape.
+pub fn strings(shape: &[usize], values: &[&str]) -> Tensor {
+    let values = values.iter().map(|&v| Arc::from(v)).collect();
+    Tensor::from_strings(shape, values).expect("as many values as the shape has")
 }
 
 /// A `float` tensor of numbers between -1 and 1 that look random and depend on `seed` alone.

@@ -1,6 +1,7 @@
 //! One room an operator: its attributes, its versions, inference, kernels, gradient, expansion and samples.
 //!
-//! The rooms stand by family ([`math`], [`nn`], [`tensor`], [`signal`], [`vision`], [`control`]), the registry ([`room()`]) finds them by name, and the
+//! The rooms stand by family (such as [`math`], [`nn`], [`tensor`], [`control`]), the registry ([`room()`]) finds them by
+//! name, and the
 //! [`Interpreter`] runs graphs of them. To add an operator, write its room and add one line to `registry.rs`.
 
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ pub mod expansion;
 mod interpret;
 pub mod math;
 pub mod microsoft;
+pub mod ml;
 pub mod nn;
 pub mod quantization;
 pub mod random;
@@ -22,11 +24,12 @@ mod registry;
 pub mod room;
 pub mod signal;
 pub mod tensor;
+pub mod text;
 pub mod training;
 pub mod types;
 pub mod vision;
 
-pub use case::{Case, bools, floats, ints, ints_of, noise, noise_of};
+pub use case::{Case, bools, floats, ints, ints_of, noise, noise_of, strings};
 pub use draft::{Draft, constant_of};
 pub use interpret::Interpreter;
 pub use registry::{room, rooms};

@@ -1,5 +1,7 @@
 use crate::room::Room;
-use crate::{attention, control, math, microsoft, nn, quantization, random, signal, tensor, training, vision};
+use crate::{
+    attention, control, math, microsoft, ml, nn, quantization, random, signal, tensor, text, training, vision,
+};
 
 /// Every room, sorted by domain and name, one a line.
 #[rustfmt::skip]
@@ -148,6 +150,7 @@ static ROOMS: &[&Room] = &[
     &math::reduce::PROD,
     &math::reduce::SUM,
     &math::reduce::SUM_SQUARE,
+    &text::regex_full_match::ROOM,
     &math::activation::RELU,
     &tensor::reshape::ROOM,
     &nn::resize::ROOM,
@@ -186,6 +189,9 @@ static ROOMS: &[&Room] = &[
     &control::split_to_sequence::ROOM,
     &math::unary::SQRT,
     &tensor::squeeze::ROOM,
+    &text::string_concat::ROOM,
+    &text::string_normalizer::ROOM,
+    &text::string_split::ROOM,
     &math::binary::SUB_ROOM,
     &math::variadic::SUM,
     &nn::swi_glu::ROOM,
@@ -193,6 +199,7 @@ static ROOMS: &[&Room] = &[
     &math::unary::TAN,
     &math::unary::TANH,
     &attention::tensor_scatter::ROOM,
+    &text::tfidf_vectorizer::ROOM,
     &math::activation::THRESHOLDED_RELU,
     &tensor::tile::ROOM,
     &math::top_k::ROOM,
@@ -203,6 +210,25 @@ static ROOMS: &[&Room] = &[
     &nn::resize::UPSAMPLE,
     &math::where_::ROOM,
     &math::binary::XOR_ROOM,
+    &ml::array_feature_extractor::ROOM,
+    &ml::binarizer::ROOM,
+    &ml::cast_map::ROOM,
+    &ml::category_mapper::ROOM,
+    &ml::dict_vectorizer::ROOM,
+    &ml::feature_vectorizer::ROOM,
+    &ml::imputer::ROOM,
+    &ml::label_encoder::ROOM,
+    &ml::linear_classifier::ROOM,
+    &ml::linear_regressor::ROOM,
+    &ml::normalizer::ROOM,
+    &ml::one_hot_encoder::ROOM,
+    &ml::svm_classifier::ROOM,
+    &ml::svm_regressor::ROOM,
+    &ml::scaler::ROOM,
+    &ml::tree_ensemble::ROOM,
+    &ml::tree_ensemble_classifier::ROOM,
+    &ml::tree_ensemble_regressor::ROOM,
+    &ml::zip_map::ROOM,
     &attention::flex_attention::ROOM,
     &training::adagrad::ROOM,
     &training::adam::ROOM,
@@ -238,6 +264,7 @@ static ROOMS: &[&Room] = &[
     &microsoft::rotary_embedding::ROOM,
     &microsoft::skip_layer_normalization::ROOM,
     &microsoft::skip_simplified_layer_normalization::ROOM,
+    &text::tokenizer::ROOM,
     &control::batch_scan::ROOM,
 ];
 

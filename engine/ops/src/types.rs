@@ -55,3 +55,28 @@ pub const POOLED: Types = FLOAT.or(BYTES);
 pub const STATISTICS: Types = Types::tensors(&[F32, BF16]);
 /// What Resize takes a region of interest in.
 pub const REGION: Types = Types::tensors(&[F16, F32, F64]);
+/// Tensors of strings.
+pub const STRING: Types = Types::tensors(&[String]);
+/// Strings and the integers that stand for them.
+pub const STRING_OR_INDEX: Types = INDEX.or(STRING);
+/// What the operators of `ai.onnx.ml` compute on: `float`, `double`, `int64`, `int32`.
+pub const FEATURES: Types = Types::tensors(&[F32, F64, I64, I32]);
+/// [`FEATURES`] and strings.
+pub const FEATURES_OR_STRING: Types = FEATURES.or(STRING);
+/// Class labels.
+pub const LABELS: Types = Types::tensors(&[String, I64]);
+/// What LabelEncoder maps from and to.
+pub const ENCODED: Types = Types::tensors(&[String, I64, F32, I32, I16, F64]);
+/// What TreeEnsemble takes.
+pub const TREE_FEATURES: Types = Types::tensors(&[F32, F64, F16]);
+/// What CastMap takes.
+pub const CASTABLE_MAPS: Types = Types::int_maps(&[String, F32]);
+/// What CastMap gives.
+pub const MAP_CAST: Types = Types::tensors(&[String, F32, I64]);
+/// What DictVectorizer takes.
+pub const VECTORIZED_MAPS: Types =
+    Types::string_maps(&[I64, F32, F64]).or(Types::int_maps(&[String, F32, F64]));
+/// What DictVectorizer gives.
+pub const VECTORIZED: Types = Types::tensors(&[I64, F32, F64, String]);
+/// Sequences of maps.
+pub const MAP_SEQUENCES: Types = Types::OTHER;

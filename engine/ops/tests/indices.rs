@@ -1,6 +1,9 @@
 //! Indices, axes, sizes and pads come from files and inputs: whatever they are, there is an error and no panic.
 
 use oxidane_graph::Op;
+use oxidane_ops::ml::{
+    array_feature_extractor::ArrayFeatureExtractor, tree_ensemble_regressor::TreeEnsembleRegressor,
+};
 use oxidane_ops::tensor::{
     compress::Compress, concat::Concat, constant_of_shape::ConstantOfShape, depth_to_space::DepthToSpace,
     expand::Expand, eye_like::EyeLike, flatten::Flatten, gather::Gather, gather_elements::GatherElements,
@@ -8,6 +11,7 @@ use oxidane_ops::tensor::{
     scatter_elements::ScatterElements, scatter_nd::ScatterND, slice::Slice, space_to_depth::SpaceToDepth,
     split::Split, squeeze::Squeeze, tile::Tile, transpose::Transpose, trilu::Trilu, unsqueeze::Unsqueeze,
 };
+use oxidane_ops::text::tfidf_vectorizer::TfIdfVectorizer;
 use oxidane_ops::{Case, Interpreter, bools, floats, ints, noise};
 use oxidane_pool::Pool;
 use oxidane_tensor::Tensor;
@@ -139,4 +143,80 @@ fn counts_that_do_not_fit() {
     error(block(0), &[noise(&[1, 4, 1, 1], 1)]);
     error(block(i64::MAX), &[noise(&[1, 4, 1, 1], 1)]);
     error(SpaceToDepth { blocksize: 2, mode: "DCR".into() }, &[noise(&[1, 4, 1, 2], 1)]);
+}
+
+/// A tree of one branch with one field changed.
+fn stump(change: impl FnOnce(&mut TreeEnsembleRegressor)) -> TreeEnsembleRegressor {
+    let mut op = TreeEnsembleRegressor {
+        aggregate_function: "SUM".into(),
+        post_transform: "NONE".into(),
+        n_targets: Some(1),
+        nodes_treeids: Some(vec![0; 3]),
+        nodes_nodeids: Some(vec![0, 1, 2]),
+        nodes_featureids: Some(vec![0; 3]),
+        nodes_modes: Some(["BRANCH_LEQ", "LEAF", "LEAF"].map(str::to_owned).to_vec()),
+        nodes_values: Some(vec![0.5, 0.0, 0.0]),
+        nodes_truenodeids: Some(vec![1, 0, 0]),
+        nodes_falsenodeids: Some(vec![2, 0, 0]),
+        target_treeids: Some(vec![0, 0]),
+        target_nodeids: Some(vec![1, 2]),
+        target_ids: Some(vec![0, 0]),
+        target_weights: Some(vec![1.0, 2.0]),
+        ..TreeEnsembleRegressor::default()
+    };
+    change(&mut op);
+    op
+}
+
+#[test]
+fn trees_and_features_lie_inside() {
+    let x = || noise(&[2, 3], 1);
+    for index in [-1, 3, i64::MIN, i64::MAX] {
+        error(ArrayFeatureExtractor {}, &[x(), ints(&[1], &[index])]);
+        error(stump(|t| t.nodes_featureids = Some(vec![index, 0, 0])), &[x()]);
+        error(stump(|t| t.nodes_truenodeids = Some(vec![index, 0, 0])), &[x()]);
+        error(stump(|t| t.target_nodeids = Some(vec![1, index])), &[x()]);
+        error(stump(|t| t.target_ids = Some(vec![0, index])), &[x()]);
+        error(stump(|t| t.n_targets = Some(index.min(-1))), &[x()]);
+    }
+    error(stump(|t| t.nodes_falsenodeids = Some(vec![0, 0, 0])), &[x()]);
+    error(stump(|t| t.nodes_nodeids = Some(vec![0, 1, 1])), &[x()]);
+    error(stump(|t| t.nodes_values = Some(vec![0.5])), &[x()]);
+    error(stump(|t| t.target_weights = Some(vec![1.0])), &[x()]);
+    error(stump(|t| t.nodes_modes = Some(vec!["BRANCH_ODD".into(); 3])), &[x()]);
+    error(stump(|_| ()), &[noise(&[2, 0], 1)]);
+    error(stump(|_| ()), &[noise(&[2, 1, 1], 1)]);
+    error(stump(|t| t.n_targets = Some(i64::MAX)), &[x()]);
+}
+
+#[test]
+fn ngrams_lie_inside_the_pool() {
+    let op = |counts: &[i64], indexes: &[i64]| TfIdfVectorizer {
+        max_gram_length: 2,
+        max_skip_count: i64::MAX,
+        min_gram_length: 1,
+        mode: "TF".into(),
+        ngram_counts: counts.to_vec(),
+        ngram_indexes: indexes.to_vec(),
+        pool_int64s: Some(vec![1, 2, 3]),
+        pool_strings: None,
+        weights: None,
+    };
+    let x = || ints(&[3], &[1, 2, 3]);
+    for (counts, indexes) in [
+        (&[0, 4][..], &[0, 1][..]),
+        (&[0, -1], &[0, 1]),
+        (&[0, 2], &[0, 1, 2]),
+        (&[2, 1], &[0, 1]),
+        (&[i64::MIN, 1], &[0, 1]),
+        (&[0, 1], &[0]),
+        (&[0, 1], &[0, -1]),
+        (&[0, 1], &[0, i64::MAX]),
+        (&[0], &[0, 1]),
+    ] {
+        error(op(counts, indexes), &[x()]);
+    }
+    error(TfIdfVectorizer { max_skip_count: -1, ..op(&[0, 1], &[0, 1]) }, &[x()]);
+    error(TfIdfVectorizer { min_gram_length: 0, ..op(&[0, 1], &[0, 1]) }, &[x()]);
+    error(TfIdfVectorizer { max_gram_length: i64::MAX, ..op(&[0, 1], &[0, 1]) }, &[x()]);
 }

@@ -70,6 +70,11 @@ fn close(a: &Datum, b: &Datum, tolerance: f64) -> bool {
         }
         (Datum::Optional(None), Datum::Optional(None)) => true,
         (Datum::Optional(Some(a)), Datum::Optional(Some(b))) => close(a, b, tolerance),
+        (Datum::Map { keys: a, values: x }, Datum::Map { keys: b, values: y }) => {
+            let pairs = x.iter().zip(y.iter());
+            x.len() == y.len() && close_tensors(a, b, tolerance) && { pairs }
+                .all(|(x, y)| close(x, y, tolerance))
+        }
         _ => false,
     }
 }

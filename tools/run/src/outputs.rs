@@ -1,20 +1,25 @@
 //! Outputs to files and to the terminal.
 
-use anyhow::{Context, Result, bail};
-use oxidane::{Datum, Outputs, Tensor, npz, onnx};
+use anyhow::{Context, Result, anyhow, bail};
+use oxidane::graph::same_tensor;
+use oxidane::{DType, Datum, Outputs, Tensor, npz, onnx};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Writes outputs as an `.npz` file by name, or into a folder as `output_0.pb`, `output_1.pb`, ... Files appear
-/// under their names only when they are complete.
+/// under their names only when they are complete. In an `.npz` file, maps from the same keys are two arrays,
+/// `NAME.keys` and `NAME.values`, with a row of values for each map.
 ///
 /// # Errors
 /// When something cannot be written, or NumPy has no such type.
 pub(crate) fn write(to: &Path, outputs: &Outputs) -> Result<()> {
     if is_npz(to) {
-        let arrays: Vec<(&str, &Tensor)> =
-            outputs.iter().map(|(name, datum)| Ok((name, tensor(name, datum)?))).collect::<Result<_>>()?;
-        return Ok(npz::write_npz(to, arrays)?);
+        let mut arrays = Vec::new();
+        for (name, datum) in outputs.iter() {
+            arrays.extend(named_arrays(name, datum)?);
+        }
+        return Ok(npz::write_npz(to, arrays.iter().map(|(name, tensor)| (name.as_str(), tensor)))?);
     }
     let mut files = Vec::new();
     for (i, (name, datum)) in outputs.iter().enumerate() {
@@ -56,6 +61,52 @@ pub(crate) fn write_all(files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
         }
     }
     done
+}
+
+/// The arrays that an output is written as.
+fn named_arrays(name: &str, datum: &Datum) -> Result<Vec<(String, Tensor)>> {
+    let maps = match datum {
+        Datum::Map { .. } => std::slice::from_ref(datum),
+        Datum::Sequence(items) if matches!(items.first(), Some(Datum::Map { .. })) => items.as_slice(),
+        other => return Ok(vec![(name.to_owned(), tensor(name, other)?.clone())]),
+    };
+    let odd = || {
+        anyhow!(
+            "output `{name}` holds maps of different keys or of values that are no single elements, which an .npz \
+             file cannot hold; give a folder to --outputs for .pb files"
+        )
+    };
+    let mut common: Option<&Tensor> = None;
+    let mut values = Vec::new();
+    for map in maps {
+        let Datum::Map { keys, values: own } = map else { return Err(odd()) };
+        if !same_tensor(common.get_or_insert(keys), keys) {
+            return Err(odd());
+        }
+        values.extend(own.iter().map(Datum::as_tensor));
+    }
+    let values = values.into_iter().collect::<Option<Vec<&Tensor>>>().ok_or_else(odd)?;
+    let (Some(keys), dtype) = (common, values.first().map_or(DType::F32, |v| v.dtype())) else {
+        return Err(odd());
+    };
+    if values.iter().any(|v| v.len() != 1 || v.dtype() != dtype) {
+        return Err(odd());
+    }
+    let shape = match datum {
+        Datum::Map { .. } => vec![keys.len()],
+        _ => vec![maps.len(), keys.len()],
+    };
+    let stacked = if dtype == DType::String {
+        let texts = values.iter().map(|v| Ok(Arc::from(v.to_texts()?[0].as_str()))).collect::<Result<_>>()?;
+        Tensor::from_strings(&shape, texts)?
+    } else if dtype.is_float() {
+        let numbers = values.iter().map(|v| Ok(v.to_f64s()?[0])).collect::<Result<Vec<_>>>()?;
+        Tensor::from_f64s(dtype, &shape, &numbers)?
+    } else {
+        let numbers = values.iter().map(|v| Ok(v.to_i64s()?[0])).collect::<Result<Vec<_>>>()?;
+        Tensor::from_i64s(dtype, &shape, &numbers)?
+    };
+    Ok(vec![(format!("{name}.keys"), keys.clone()), (format!("{name}.values"), stacked)])
 }
 
 fn tensor<'a>(name: &str, datum: &'a Datum) -> Result<&'a Tensor> {
@@ -121,5 +172,29 @@ fn text(datum: &Datum, level: usize) -> String {
             format!("map from {keys} to\n  {}", items.join("\n  "))
         }
         deeper => format!("a {}", kind(deeper)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(keys: &[i64], values: &[f32]) -> Datum {
+        Datum::Map {
+            keys: Tensor::new(&[keys.len()], keys).unwrap(),
+            values: Arc::new(values.iter().map(|&v| Tensor::scalar(v).into()).collect()),
+        }
+    }
+
+    #[test]
+    fn maps_become_two_arrays() {
+        let rows = Datum::Sequence(Arc::new(vec![map(&[3, 5], &[0.25, 0.75]), map(&[3, 5], &[1.0, 0.0])]));
+        let arrays = named_arrays("z", &rows).unwrap();
+        assert_eq!((arrays[0].0.as_str(), arrays[1].0.as_str()), ("z.keys", "z.values"));
+        assert_eq!(arrays[0].1.to_i64s().unwrap(), [3, 5]);
+        assert_eq!(arrays[1].1.shape(), [2, 2]);
+        assert_eq!(arrays[1].1.to_f64s().unwrap(), [0.25, 0.75, 1.0, 0.0]);
+        let odd = Datum::Sequence(Arc::new(vec![map(&[3], &[0.25]), map(&[5], &[1.0])]));
+        assert!(named_arrays("z", &odd).unwrap_err().to_string().contains("different keys"));
     }
 }

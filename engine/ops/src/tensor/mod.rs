@@ -1,11 +1,7 @@
 //! Operators that make, move and select elements without computing on them.
 
-<<<<<<< HEAD
-mod axes;
-pub mod bit_cast;
-=======
 pub(crate) mod axes;
->>>>>>> vision
+pub mod bit_cast;
 pub mod compress;
 pub mod concat;
 pub mod constant;

@@ -94,7 +94,10 @@ fn string_slices(dense: &[Tensor]) -> Vec<&[Arc<str>]> {
 }
 
 /// As many empty strings as `shape` has elements, within the budget of the run.
-fn empty_strings(run: &Run<'_>, output: usize, shape: &[usize]) -> Result<Vec<Arc<str>>, OpError> {
+///
+/// # Errors
+/// When there is no memory for them.
+pub(crate) fn empty_strings(run: &Run<'_>, output: usize, shape: &[usize]) -> Result<Vec<Arc<str>>, OpError> {
     let count = element_count(shape)?;
     let short = || OpError::new(format!("there is no memory for {count} strings"));
     let bytes = count.checked_mul(size_of::<Arc<str>>()).ok_or_else(short)?;
