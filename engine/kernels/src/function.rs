@@ -17,7 +17,7 @@ pub enum Function {
     Relu,
     /// 1 / x, truncated for integers.
     Reciprocal,
-    /// x, cut to the range from `min` to `max`; see also [`crate::map::clip`], which takes bounds of the type.
+    /// x, cut to the range from `min` to `max`.
     Clip {
         /// Lower bound.
         min: f64,

@@ -3,8 +3,8 @@
 //! Every output is a dense slice of the whole result. Work is cut into pieces of a fixed number of elements.
 
 use crate::error::check_len;
-use crate::lanes::{CHUNK, vectorized};
-use crate::number::BLOCK;
+use crate::lanes::CHUNK;
+use crate::number::{BLOCK, vectorized_for};
 use crate::walk::{Row, Walk};
 use crate::{Function, KernelError, Number, Operand};
 use oxidane_pool::Pool;
@@ -96,8 +96,8 @@ type RowOf<W, C> = fn(&[W], &[W], &mut [C]);
 
 /// The row of a function, compiled for wide registers too: for functions that vectorise.
 #[inline(always)]
-fn each<W: Copy, C: Copy>(a: &[W], b: &[W], output: &mut [C], f: impl Fn(W, W) -> C) {
-    vectorized(|| one_by_one(a, b, output, f));
+fn each<W: Number, C: Copy>(a: &[W], b: &[W], output: &mut [C], f: impl Fn(W, W) -> C) {
+    vectorized_for::<W, _>(|| one_by_one(a, b, output, f));
 }
 
 /// The row of a function.
@@ -208,11 +208,11 @@ pub fn binary<T: Number>(
     {
         return Err(KernelError::DivisionByZero { at });
     }
+    // Powers that need no logarithm, the commonest by far.
     let row: RowOf<T::Wide, T::Wide> = match (operator, b.0) {
-        // Powers that need no logarithm, the commonest by far.
-        (Binary::Pow, &[e]) if e.to_f64() == 2.0 => |a, b, z| each(a, b, z, |x, _| x.times(x)),
+        (Binary::Pow, &[e]) if e.to_f64() == 2.0 => return binary(pool, Binary::Mul, a, a, output),
         (Binary::Pow, &[e]) if e.to_f64() == 3.0 => |a, b, z| each(a, b, z, |x, _| x.times(x).times(x)),
-        (Binary::Pow, &[e]) if e.to_f64() == 0.5 => |a, b, z| each(a, b, z, |x, _| real_power(x, 0.5)),
+        (Binary::Pow, &[e]) if e.to_f64() == 0.5 => |a, b, z| one_by_one(a, b, z, |x, _| real_power(x, 0.5)),
         _ => row_of::<T::Wide>(operator),
     };
     rows(pool, a, b, output, |a, b, z| in_wide(row, a, b, z))
@@ -271,8 +271,8 @@ pub fn compare<T: Number>(
         Comparison::Equal => |a, b, z| each(a, b, z, |x, y| u8::from(x == y)),
         Comparison::Less => |a, b, z| each(a, b, z, |x, y| u8::from(x < y)),
         Comparison::LessOrEqual => |a, b, z| each(a, b, z, |x, y| u8::from(x <= y)),
-        Comparison::Greater => |a, b, z| each(a, b, z, |x, y| u8::from(x > y)),
-        Comparison::GreaterOrEqual => |a, b, z| each(a, b, z, |x, y| u8::from(x >= y)),
+        Comparison::Greater => return compare(pool, Comparison::Less, b, a, output),
+        Comparison::GreaterOrEqual => return compare(pool, Comparison::LessOrEqual, b, a, output),
     };
     rows(pool, a, b, output, |a, b, z| in_blocks(a, b, z, row))
 }
@@ -407,24 +407,6 @@ pub fn is_inf<T: Number>(
 ) -> Result<(), KernelError> {
     unary(pool, input, output, |x| {
         u8::from(T::FLOAT && ((positive && x == T::HIGHEST) || (negative && x == T::LOWEST)))
-    })
-}
-
-/// `output[i] = input[i]` cut to the range from `min` to `max`; where `min` lies above `max`, the result is
-/// `max`. NaN stays; `None` is no bound.
-///
-/// # Errors
-/// When the lengths differ.
-pub fn clip<T: Number>(
-    pool: &Pool,
-    (min, max): (Option<T>, Option<T>),
-    input: &[T],
-    output: &mut [T],
-) -> Result<(), KernelError> {
-    let (min, max) = (min.unwrap_or(T::LOWEST), max.unwrap_or(T::HIGHEST));
-    unary(pool, input, output, |x| {
-        let x = if x < min { min } else { x };
-        if x > max { max } else { x }
     })
 }
 

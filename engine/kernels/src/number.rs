@@ -2,6 +2,13 @@ use crate::lanes::vectorized;
 use half::{bf16, f16};
 use oxidane_tensor::Element;
 
+/// As [`vectorized`], for loops on numbers of type `W`. AVX2 has neither products nor maxima of 64-bit integers, which
+/// count little enough that their loops need no second version.
+#[inline(always)]
+pub(crate) fn vectorized_for<W: Number, R>(work: impl FnOnce() -> R) -> R {
+    if const { W::FLOAT || size_of::<W>() < 8 } { vectorized(work) } else { work() }
+}
+
 /// Elements of a row that are widened at a time, on the stack.
 pub(crate) const BLOCK: usize = 1024;
 

@@ -4,8 +4,8 @@
 //! stay small and the bits do not depend on the number of threads.
 
 use crate::error::check_len;
-use crate::lanes::{CHUNK, vectorized};
-use crate::number::BLOCK;
+use crate::lanes::CHUNK;
+use crate::number::{BLOCK, vectorized_for};
 use crate::{Function, KernelError, Number, Operand, map};
 use oxidane_pool::Pool;
 use smallvec::SmallVec;
@@ -136,7 +136,7 @@ impl<W: Number> Steps<W> {
 }
 
 #[inline(always)]
-fn rows<W: Copy>(
+fn rows<W: Number>(
     sums: &mut [W],
     x: &[W],
     step: usize,
@@ -146,7 +146,7 @@ fn rows<W: Copy>(
     combine: impl Fn(W, W) -> W,
 ) {
     const LANES: usize = 16;
-    vectorized(|| {
+    vectorized_for::<W, _>(|| {
         for (sum, row) in sums.iter_mut().zip(x.chunks(step)) {
             let mut total = identity;
             for block in row[..length].chunks(BLOCK) {
@@ -175,8 +175,14 @@ fn rows<W: Copy>(
 }
 
 #[inline(always)]
-fn columns<W: Copy>(sums: &mut [W], x: &[W], step: usize, map: impl Fn(W) -> W, combine: impl Fn(W, W) -> W) {
-    vectorized(|| {
+fn columns<W: Number>(
+    sums: &mut [W],
+    x: &[W],
+    step: usize,
+    map: impl Fn(W) -> W,
+    combine: impl Fn(W, W) -> W,
+) {
+    vectorized_for::<W, _>(|| {
         for row in x.chunks(step) {
             for (s, &x) in sums.iter_mut().zip(row) {
                 *s = combine(*s, map(x));

@@ -1,11 +1,12 @@
 //! [Clip](https://onnx.ai/onnx/operators/onnx__Clip.html): elements cut to a range.
 
-use crate::math::by_type::by_type;
+use crate::math::binary::compute;
 use crate::math::unary::{UNCONSUMED, apply};
 use crate::{Case, Form, Room, Step, attributes, floats, ints, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared};
-use oxidane_kernels::{Function, Number, map};
-use oxidane_tensor::{CastRules, DType, Element};
+use oxidane_kernels::Function;
+use oxidane_kernels::map::Binary;
+use oxidane_tensor::{CastRules, DType, Tensor};
 
 attributes! {
     /// Elements below the second input become it, then elements above the third become that.
@@ -131,35 +132,37 @@ impl Op for Clip {
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         kernel(|run| {
-            let dtype = run.tensor(0)?.dtype();
-            by_type!(dtype, number T => clip::<T>(run))
+            let (min, max) = (bound(run, 1)?, bound(run, 2)?);
+            if run.tensor(0)?.dtype().is_float() {
+                let of = |bound: Option<Tensor>, open: f64| -> Result<f64, OpError> {
+                    Ok(bound.map(|t| t.to_f64s()).transpose()?.map_or(open, |values| values[0]))
+                };
+                let function =
+                    Function::Clip { min: of(min, f64::NEG_INFINITY)?, max: of(max, f64::INFINITY)? };
+                let x = run.take(0)?;
+                return apply(run, function, x);
+            }
+            let mut x = run.dense(0)?;
+            for (operator, bound) in [(Binary::Max, min), (Binary::Min, max)] {
+                if let Some(bound) = bound {
+                    x = compute(run, operator, &x, &bound)?;
+                }
+            }
+            run.set(0, x);
+            Ok(())
         })
     }
 }
 
-fn clip<T: oxidane_kernels::Operand>(run: &mut Run<'_>) -> Result<(), OpError> {
-    let (min, max) = (bound::<T>(run, 1)?, bound::<T>(run, 2)?);
-    if T::FLOAT {
-        let wide = |bound: Option<T>, open: f64| bound.map_or(open, Number::to_f64);
-        let function = Function::Clip { min: wide(min, f64::NEG_INFINITY), max: wide(max, f64::INFINITY) };
-        let x = run.take(0)?;
-        return apply::<T>(run, function, x);
-    }
-    let x = run.dense(0)?;
-    let mut out = run.allocate(0, T::DTYPE, x.shape())?;
-    map::clip::<T>(run.pool(), (min, max), x.slice()?, out.slice_mut()?)?;
-    run.set(0, out.freeze());
-    Ok(())
-}
-
 /// The scalar of an input, where it is given.
-fn bound<T: Element>(run: &Run<'_>, slot: usize) -> Result<Option<T>, OpError> {
+fn bound(run: &Run<'_>, slot: usize) -> Result<Option<Tensor>, OpError> {
     let Some(tensor) = run.try_tensor(slot)? else { return Ok(None) };
-    match *tensor.values::<T>()? {
-        [value] => Ok(Some(value)),
-        _ => Err(OpError::new(format!(
-            "input {slot} must be a scalar, but has the shape {:?}",
+    if tensor.len() != 1 || tensor.dtype() != run.tensor(0)?.dtype() {
+        return Err(OpError::new(format!(
+            "input {slot} must be a scalar of the input's type, but is {} of the shape {:?}",
+            tensor.dtype(),
             tensor.shape()
-        ))),
+        )));
     }
+    Ok(Some(tensor.reshape(&[])?.to_dense()?))
 }

@@ -6,7 +6,7 @@ use oxidane_graph::{
     Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, axis_index, kernel, shared,
 };
 use oxidane_kernels::sort::{self, Running};
-use oxidane_tensor::{CastRules, DType, Element};
+use oxidane_tensor::{CastRules, DType};
 
 attributes! {
     /// The product of all elements up to each along the axis that the second input names.
@@ -94,13 +94,13 @@ impl Op for CumProd {
                 [axis] => axis_index(*axis, x.rank())?,
                 other => return Err(OpError::new(format!("the axis must be one number, but is {other:?}"))),
             };
+            let mut out = run.allocate(0, x.dtype(), x.shape())?;
             by_type!(x.dtype(), number T => {
-                let mut out = run.allocate(0, T::DTYPE, x.shape())?;
                 let input = (x.slice()?, x.shape());
-                sort::running::<T>(run.pool(), Running::Prod, input, axis, how, out.slice_mut()?)?;
-                run.set(0, out.freeze());
-                Ok(())
-            })
+                Ok(sort::running::<T>(run.pool(), Running::Prod, input, axis, how, out.slice_mut()?)?)
+            })?;
+            run.set(0, out.freeze());
+            Ok(())
         })
     }
 }

@@ -10,7 +10,7 @@ use oxidane_graph::{
     Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Run, Signature, Unknown,
     ValueId, kernel,
 };
-use oxidane_kernels::{Function, Operand, map};
+use oxidane_kernels::{Function, map};
 use oxidane_tensor::{CastRules, DType, Tensor};
 use std::fmt;
 use std::sync::Arc;
@@ -263,7 +263,7 @@ impl Op for Unary {
         let function = self.function;
         kernel(move |run| {
             let x = run.take(0)?;
-            by_type!(x.dtype(), number T => apply::<T>(run, function, x))
+            apply(run, function, x)
         })
     }
 
@@ -273,16 +273,20 @@ impl Op for Unary {
 }
 
 /// Runs a function in place where nobody else needs the input, otherwise into fresh memory.
-pub(crate) fn apply<T: Operand>(run: &mut Run<'_>, function: Function, mut x: Tensor) -> Result<(), OpError> {
+pub(crate) fn apply(run: &mut Run<'_>, function: Function, mut x: Tensor) -> Result<(), OpError> {
     if x.is_contiguous() && x.is_unique() {
         let mut out = x.into_mut()?;
-        map::function_in_place::<T>(run.pool(), function, out.slice_mut()?)?;
+        by_type!(out.dtype(), number T => {
+            Ok(map::function_in_place::<T>(run.pool(), function, out.slice_mut()?)?)
+        })?;
         run.set(0, out.freeze());
         return Ok(());
     }
     let x = x.to_dense()?;
-    let mut out = run.allocate(0, T::DTYPE, x.shape())?;
-    map::function::<T>(run.pool(), function, x.slice()?, out.slice_mut()?)?;
+    let mut out = run.allocate(0, x.dtype(), x.shape())?;
+    by_type!(x.dtype(), number T => {
+        Ok(map::function::<T>(run.pool(), function, x.slice()?, out.slice_mut()?)?)
+    })?;
     run.set(0, out.freeze());
     Ok(())
 }

@@ -17,6 +17,51 @@ pub(crate) trait Move {
     ) -> Result<(), OpError>;
 }
 
+/// A [`Move`] whose type is forgotten, so that what happens around it is compiled once.
+pub(crate) trait AnyMove {
+    /// The move between tensors of one type, which is stored as it is in memory.
+    fn apply_tensors(&self, pool: &Pool, sources: &[Tensor], output: &mut TensorMut) -> Result<(), OpError>;
+    /// The move of strings.
+    fn apply_strings(
+        &self,
+        pool: &Pool,
+        sources: &[&[Arc<str>]],
+        output: &mut [Arc<str>],
+    ) -> Result<(), OpError>;
+}
+
+impl<M: Move> AnyMove for M {
+    fn apply_tensors(&self, pool: &Pool, sources: &[Tensor], output: &mut TensorMut) -> Result<(), OpError> {
+        match output.dtype() {
+            DType::U8 => self.apply::<u8>(pool, &slices(sources)?, output.slice_mut()?),
+            DType::U16 => self.apply::<u16>(pool, &slices(sources)?, output.slice_mut()?),
+            DType::U32 => self.apply::<u32>(pool, &slices(sources)?, output.slice_mut()?),
+            DType::U64 => self.apply::<u64>(pool, &slices(sources)?, output.slice_mut()?),
+            _ => self.apply::<Complex<f64>>(pool, &slices(sources)?, output.slice_mut()?),
+        }
+    }
+
+    fn apply_strings(
+        &self,
+        pool: &Pool,
+        sources: &[&[Arc<str>]],
+        output: &mut [Arc<str>],
+    ) -> Result<(), OpError> {
+        self.apply(pool, sources, output)
+    }
+}
+
+/// The type that elements of so many bits are moved as; those of less than a byte are unpacked before.
+fn cell(bits: usize) -> DType {
+    match bits {
+        16 => DType::U16,
+        32 => DType::U32,
+        64 => DType::U64,
+        128 => DType::Complex128,
+        _ => DType::U8,
+    }
+}
+
 /// Runs `mover` from `sources`, which must be of one type, into output `output` of shape `shape`.
 ///
 /// # Errors
@@ -26,63 +71,45 @@ pub(crate) fn move_elements(
     output: usize,
     sources: &[&Tensor],
     shape: &[usize],
-    mover: &impl Move,
+    mover: &dyn AnyMove,
 ) -> Result<(), OpError> {
     let dtype = sources.first().map(|s| s.dtype()).ok_or_else(|| OpError::new("there is no input"))?;
     if let Some(other) = sources.iter().find(|s| s.dtype() != dtype) {
         return Err(OpError::new(format!("elements of {dtype} and {} cannot be mixed", other.dtype())));
     }
-    let moved = match dtype.bits() {
-        0 => {
-            let dense = dense(sources, dtype)?;
-            let slices = string_slices(&dense);
-            let mut strings = empty_strings(run, output, shape)?;
-            mover.apply(run.pool(), &slices, &mut strings)?;
-            Tensor::from_strings(shape, strings)?
-        }
-        8 => typed::<u8>(run, output, sources, shape, mover)?,
-        16 => typed::<u16>(run, output, sources, shape, mover)?,
-        32 => typed::<u32>(run, output, sources, shape, mover)?,
-        64 => typed::<u64>(run, output, sources, shape, mover)?,
-        128 => typed::<Complex<f64>>(run, output, sources, shape, mover)?,
-        _ => {
-            let codes = unpacked(sources)?;
-            let codes: Vec<&Tensor> = codes.iter().collect();
-            typed::<u8>(run, output, &codes, shape, mover)?.repacked(dtype)?
-        }
-    };
-    let moved = if moved.dtype() == dtype { moved } else { moved.reinterpret(dtype)? };
-    run.set(output, moved);
+    if dtype == DType::String {
+        let dense = dense(sources)?;
+        let mut strings = empty_strings(run, output, shape)?;
+        mover.apply_strings(run.pool(), &string_slices(&dense), &mut strings)?;
+        run.set(output, Tensor::from_strings(shape, strings)?);
+        return Ok(());
+    }
+    let packed = dtype.bits() < 8;
+    let cells = cells(sources, packed)?;
+    let mut out = run.allocate(output, cell(dtype.bits()), shape)?;
+    mover.apply_tensors(run.pool(), &cells, &mut out)?;
+    let moved = out.freeze();
+    run.set(output, if packed { moved.repacked(dtype)? } else { reread(moved, dtype)? });
     Ok(())
 }
 
-fn typed<T: Element + Default>(
-    run: &Run<'_>,
-    output: usize,
-    sources: &[&Tensor],
-    shape: &[usize],
-    mover: &impl Move,
-) -> Result<Tensor, OpError> {
-    let cells = dense(sources, T::DTYPE)?;
-    let slices = slices::<T>(&cells)?;
-    let mut out = run.allocate(output, T::DTYPE, shape)?;
-    mover.apply(run.pool(), &slices, out.slice_mut::<T>()?)?;
-    Ok(out.freeze())
+fn dense(sources: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
+    Ok(sources.iter().map(|s| s.to_dense()).collect::<Result<_, _>>()?)
 }
 
-// What does not depend on the mover is compiled once.
-
-/// The sources' dense elements, read as `dtype`, which is as wide as theirs.
-fn dense(sources: &[&Tensor], dtype: DType) -> Result<Vec<Tensor>, OpError> {
-    let read = |s: &&Tensor| match s.dtype() == dtype {
-        true => s.to_dense(),
-        false => s.to_dense()?.reinterpret(dtype),
+/// The sources' dense elements in the type that they are moved as.
+fn cells(sources: &[&Tensor], packed: bool) -> Result<Vec<Tensor>, OpError> {
+    let read = |s: &&Tensor| {
+        let dense = if packed { s.unpacked()?.to_dense()? } else { s.to_dense()? };
+        let cell = cell(dense.dtype().bits());
+        reread(dense, cell)
     };
-    Ok(sources.iter().map(read).collect::<Result<_, _>>()?)
+    sources.iter().map(read).collect()
 }
 
-fn unpacked(sources: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
-    Ok(sources.iter().map(|s| s.unpacked()).collect::<Result<_, _>>()?)
+/// The bits of the elements as another type of the same width.
+fn reread(tensor: Tensor, dtype: DType) -> Result<Tensor, OpError> {
+    Ok(if tensor.dtype() == dtype { tensor } else { tensor.reinterpret(dtype)? })
 }
 
 fn slices<T: Element>(cells: &[Tensor]) -> Result<Vec<&[T]>, OpError> {
@@ -177,45 +204,28 @@ pub(crate) fn change_elements(
     if let Some(other) = sources.iter().find(|s| s.dtype() != dtype) {
         return Err(OpError::new(format!("elements of {dtype} and {} cannot be mixed", other.dtype())));
     }
-    let changed = match dtype.bits() {
-        0 => {
-            let dense = dense(sources, dtype)?;
-            let slices = string_slices(&dense);
-            let mut strings = empty_strings(run, output, data.shape())?;
-            strings.clone_from_slice(data.to_dense()?.as_strings().unwrap_or_default());
-            change.apply(&slices, &mut strings)?;
-            Tensor::from_strings(data.shape(), strings)?
-        }
-        8 => changed::<u8>(run, output, data, sources, change)?,
-        16 => changed::<u16>(run, output, data, sources, change)?,
-        32 => changed::<u32>(run, output, data, sources, change)?,
-        64 => changed::<u64>(run, output, data, sources, change)?,
-        128 => changed::<Complex<f64>>(run, output, data, sources, change)?,
-        _ => {
-            let codes = unpacked(sources)?;
-            let codes: Vec<&Tensor> = codes.iter().collect();
-            changed::<u8>(run, output, data.unpacked()?, &codes, change)?.repacked(dtype)?
-        }
-    };
-    let changed = if changed.dtype() == dtype { changed } else { changed.reinterpret(dtype)? };
-    run.set(output, changed);
+    if dtype == DType::String {
+        let dense = dense(sources)?;
+        let mut strings = empty_strings(run, output, data.shape())?;
+        strings.clone_from_slice(data.to_dense()?.as_strings().unwrap_or_default());
+        change.apply(&string_slices(&dense), &mut strings)?;
+        run.set(output, Tensor::from_strings(data.shape(), strings)?);
+        return Ok(());
+    }
+    let packed = dtype.bits() < 8;
+    let cells = cells(sources, packed)?;
+    let data = if packed { data.unpacked()? } else { data };
+    let mut target = owned(run, output, reread(data, cell(dtype.bits()))?)?;
+    match target.dtype() {
+        DType::U8 => change.apply::<u8>(&slices(&cells)?, target.slice_mut()?)?,
+        DType::U16 => change.apply::<u16>(&slices(&cells)?, target.slice_mut()?)?,
+        DType::U32 => change.apply::<u32>(&slices(&cells)?, target.slice_mut()?)?,
+        DType::U64 => change.apply::<u64>(&slices(&cells)?, target.slice_mut()?)?,
+        _ => change.apply::<Complex<f64>>(&slices(&cells)?, target.slice_mut()?)?,
+    }
+    let changed = target.freeze();
+    run.set(output, if packed { changed.repacked(dtype)? } else { reread(changed, dtype)? });
     Ok(())
-}
-
-fn changed<T: Element + Default>(
-    run: &Run<'_>,
-    output: usize,
-    data: Tensor,
-    sources: &[&Tensor],
-    change: &impl Change,
-) -> Result<Tensor, OpError> {
-    let cells = dense(sources, T::DTYPE)?;
-    let slices = slices::<T>(&cells)?;
-    let cells = data.reinterpret(T::DTYPE)?;
-    drop(data);
-    let mut target = owned(run, output, cells)?;
-    change.apply(&slices, target.slice_mut::<T>()?)?;
-    Ok(target.freeze())
 }
 
 /// A tensor for writing: itself where nobody else holds it, otherwise a copy in memory of the run.
