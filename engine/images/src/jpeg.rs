@@ -299,13 +299,13 @@ impl Decoder {
         }
         let whole = [self.width, self.height];
         for component in &mut self.components {
-            for axis in 0..2 {
+            for (axis, &size) in whole.iter().enumerate() {
                 let (factor, most) = (component.factors[axis], self.most[axis]);
                 if most % factor != 0 {
                     return None;
                 }
-                component.size[axis] = (whole[axis] * factor).div_ceil(most);
-                component.blocks[axis] = whole[axis].div_ceil(8 * most) * factor;
+                component.size[axis] = (size * factor).div_ceil(most);
+                component.blocks[axis] = size.div_ceil(8 * most) * factor;
             }
             let count = component.blocks[0] * component.blocks[1] * 64;
             component.coefficients.try_reserve_exact(count).ok()?;
