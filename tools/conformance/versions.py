@@ -357,10 +357,18 @@ def value_of(content, type_):
     if kind == "optional_type":
         return numpy_helper.to_optional(onnx.OptionalProto.FromString(content))
     if kind == "sequence_type":
+        sequence = onnx.SequenceProto.FromString(content)
+        if sequence.map_values:
+            return [plain_map(m) for m in sequence.map_values]
         return numpy_helper.to_list(onnx.SequenceProto.FromString(content))
     if kind == "map_type":
-        return numpy_helper.to_dict(onnx.MapProto.FromString(content))
+        return plain_map(onnx.MapProto.FromString(content))
     return numpy_helper.to_array(TensorProto.FromString(content))
+
+
+def plain_map(proto):
+    keys = [k.decode() for k in proto.string_keys] or list(proto.keys)
+    return dict(zip(keys, (v.item() for v in numpy_helper.to_list(proto.values))))
 
 
 def alike(a, b):
