@@ -15,7 +15,7 @@ class Case:
     """A node, its inputs and outputs: arrays, dicts (maps), lists (sequences); None is an input left out."""
 
     def __init__(self, operator, version, label, inputs, outputs, domain="ai.onnx", attributes=None, types=None,
-                 after=(), opset=None, unread=0):
+                 after=(), opset=None, unread=0, constants=()):
         self.operator, self.version, self.label, self.domain = operator, version, label, domain
         self.inputs, self.outputs, self.attributes = inputs, outputs, attributes or {}
         # {position of an output: its TypeProto}, where the value does not tell it.
@@ -24,6 +24,8 @@ class Case:
         self.after, self.opset = list(after), opset
         # Outputs that the schema demands and the case does not look at.
         self.unread = unread
+        # Positions of inputs that Constant nodes in the model give.
+        self.constants = constants
 
     def name(self):
         return f"{self.operator}-{self.version}-{self.label}"
@@ -34,9 +36,11 @@ class Case:
         results += [f"unread{i}" for i in range(self.unread)]
         domain = "" if self.domain == "ai.onnx" else self.domain
         node = helper.make_node(self.operator, names, results, domain=domain, **self.attributes)
-        given = [helper.make_value_info(n, type_of(v)) for n, v in zip(names, self.inputs) if n]
+        given = [helper.make_value_info(f"x{i}", type_of(v)) for i, v in self.fed()]
+        before = [helper.make_node("Constant", [], [f"x{i}"], value=numpy_helper.from_array(self.inputs[i]))
+                  for i in self.constants]
         made = [helper.make_value_info(f"y{i}", self.types.get(i) or type_of(v)) for i, v in enumerate(self.outputs)]
-        graph = helper.make_graph([node, *self.after], self.name(), given, made)
+        graph = helper.make_graph([*before, node, *self.after], self.name(), given, made)
         opsets = [helper.make_opsetid(domain, self.version)]
         if domain and self.after:
             opsets.append(helper.make_opsetid("", self.opset))
@@ -44,7 +48,10 @@ class Case:
         return helper.make_model(graph, opset_imports=opsets, ir_version=ir)
 
     def input_files(self):
-        return [content(f"x{i}", v) for i, v in enumerate(self.inputs) if v is not None]
+        return [content(f"x{i}", v) for i, v in self.fed()]
+
+    def fed(self):
+        return [(i, v) for i, v in enumerate(self.inputs) if v is not None and i not in self.constants]
 
     def output_files(self):
         return [content(f"y{i}", v, self.types.get(i)) for i, v in enumerate(self.outputs)]
@@ -149,11 +156,12 @@ def random():
     # y * y - y is 0 for both.
     binary = [helper.make_node("Mul", ["r0", "r0"], ["square"]), helper.make_node("Sub", ["square", "r0"], ["y0"])]
     p = np.random.default_rng(0).random((4, 5)).astype(F32)
-    yield Case("Bernoulli", 15, "binary", [p], [np.zeros((4, 5), F32)], after=binary)
-    yield Case("Bernoulli", 15, "dtype", [p], [np.zeros((4, 5), np.double)], attributes={"dtype": TensorProto.DOUBLE},
-               after=binary)
-    yield Case("Bernoulli", 15, "seed", [p.astype(np.double)], [np.zeros((4, 5), np.double)],
-               attributes={"seed": 3.0}, after=binary)
+    for version in (15, 22):
+        yield Case("Bernoulli", version, "binary", [p], [np.zeros((4, 5), F32)], after=binary)
+        yield Case("Bernoulli", version, "dtype", [p], [np.zeros((4, 5), np.double)],
+                   attributes={"dtype": TensorProto.DOUBLE}, after=binary)
+        yield Case("Bernoulli", version, "seed", [p.astype(np.double)], [np.zeros((4, 5), np.double)],
+                   attributes={"seed": 3.0}, after=binary)
     for version in (1, 22):
         yield Case("RandomNormal", version, "floor", [], [np.full((2, 3), 2, F32)],
                    attributes={"shape": [2, 3], "mean": 2.5, "scale": 0.01}, after=floor)
@@ -168,11 +176,9 @@ def random():
                    attributes={"shape": [3, 5]}, after=floor)
         yield Case("RandomUniform", version, "floor_between", [], [np.full((40,), -3, F32)],
                    attributes={"shape": [40], "low": -2.75, "high": -2.25, "seed": 5.0}, after=floor)
-        if version == 1:
-            yield Case("RandomUniformLike", version, "floor_of_unit", [numbers(3, 5)], [np.zeros((3, 5), F32)],
-                       after=floor)
-            yield Case("RandomUniformLike", version, "dtype", [np.zeros((40,), np.int32)], [np.full((40,), 2, F32)],
-                       attributes={"low": 2.25, "high": 2.75, "dtype": TensorProto.FLOAT}, after=floor)
+        yield Case("RandomUniformLike", version, "floor_of_unit", [numbers(3, 5)], [np.zeros((3, 5), F32)], after=floor)
+        yield Case("RandomUniformLike", version, "dtype", [np.zeros((40,), np.int32)], [np.full((40,), 2, F32)],
+                   attributes={"low": 2.25, "high": 2.75, "dtype": TensorProto.FLOAT}, after=floor)
     # Log-probabilities, one of which leaves nothing to the others.
     logits = np.full((3, 4), -200, F32)
     logits[[0, 1, 2], [2, 0, 3]] = 0
@@ -220,12 +226,15 @@ def shapes():
     x = numbers(2, 6)
     yield Case("Split", 1, "attribute", [x], np.split(x, [2, 3], 1), attributes={"axis": 1, "split": [2, 1, 3]})
     yield Case("Split", 1, "input", [x, np.array([1, 5], F32)], np.split(x, [1], 1), attributes={"axis": 1})
+    yield Case("Split", 1, "constant", [x, np.array([1, 5], F32)], np.split(x, [1], 1), attributes={"axis": 1},
+               constants=[1])
     yield Case("Split", 1, "equal", [x], np.split(x, 3, 1), attributes={"axis": 1})
     yield Case("Split", 11, "attribute", [x], np.split(x, [2, 3], -1), attributes={"axis": -1, "split": [2, 1, 3]})
     yield Case("Split", 11, "equal_default_axis", [x], np.split(x, 2, 0))
     one = numbers(1, 3, 1, 2)
     yield Case("Squeeze", 11, "negative_axes", [one], [one[:, :, 0]], attributes={"axes": [-2]})
     yield Case("Squeeze", 11, "all", [one], [one.reshape(3, 2)])
+    yield Case("Tile", 1, "constants", [x, np.array(3, F32), np.array(1, F32)], [np.tile(x, (1, 3))], constants=[1, 2])
     yield Case("Tile", 1, "scalar", [x, np.array(3, F32), np.array(1, F32)], [np.tile(x, (1, 3))])
     yield Case("Tile", 1, "one_element", [x, np.array([2], F32), np.array([0], F32)], [np.tile(x, (2, 1))])
     pads = [0, 1, 2, 0]
