@@ -5,9 +5,9 @@
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use oxidane_conformance::{Case, Plan, Report, Runtime, Suites, run_all, serve, write_page};
+use oxidane_conformance::{Case, Coverage, Plan, Report, Runtime, Suites, run_all, serve, write_page};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -16,30 +16,19 @@ use std::time::Duration;
 ///
 /// Example: onnx-conformance --suite node --filter softmax --report report.html
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Args {
-    /// The cases: the archive (.tar.zst) or a folder SUITE/CASE/model.onnx. Default: the archive of the checkout
-    /// around the current folder.
-    #[arg(long, value_name = "PATH")]
-    cases: Option<PathBuf>,
-    /// Only these suites: node, simple, pytorch-converted, pytorch-operator, light.
+    #[command(subcommand)]
+    command: Option<Subcommand>,
+    #[command(flatten)]
+    running: Running,
+    /// Only these suites: node, simple, pytorch-converted, pytorch-operator, light; or versions, the forms that
+    /// operators had in older opsets, which is not official and runs only where it is asked for.
     #[arg(long = "suite", value_name = "NAME")]
     suites: Vec<String>,
     /// Only cases whose name contains this text; several take those that contain any.
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
-    /// What runs the models.
-    #[arg(long, value_enum, default_value = "full")]
-    runtime: Runtime,
-    /// Threads of each session.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    threads: usize,
-    /// Cases at the same time; 0 takes one for each processor.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    jobs: usize,
-    /// Seconds that a case may take.
-    #[arg(long, default_value_t = 60, value_name = "S")]
-    timeout: u64,
     /// Writes the report as a page.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -57,6 +46,55 @@ struct Args {
     worker: bool,
 }
 
+/// Which cases there are, and how they are run.
+#[derive(clap::Args)]
+struct Running {
+    /// The cases: the archive (.tar.zst) or a folder SUITE/CASE/model.onnx. Default: the archive of the checkout
+    /// around the current folder.
+    #[arg(long, value_name = "PATH")]
+    cases: Option<PathBuf>,
+    /// What runs the models.
+    #[arg(long, value_enum, default_value = "full")]
+    runtime: Runtime,
+    /// Threads of each session.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    threads: usize,
+    /// Cases at the same time; 0 takes one for each processor.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    jobs: usize,
+    /// Seconds that a case may take.
+    #[arg(long, default_value_t = 60, value_name = "S")]
+    timeout: u64,
+}
+
+#[derive(clap::Subcommand)]
+enum Subcommand {
+    /// Runs the official cases and the suite `versions`, and prints which schemas of the standard, each operator in
+    /// each of its versions, a passing case touches.
+    Coverage(CoverageArgs),
+}
+
+#[derive(clap::Args)]
+struct CoverageArgs {
+    #[command(flatten)]
+    running: Running,
+    /// Writes every schema, its cases and how they ended as JSON lines.
+    #[arg(long, value_name = "FILE.jsonl")]
+    json: Option<PathBuf>,
+    /// Exits with 1 if fewer schemas are covered.
+    #[arg(long, value_name = "N")]
+    at_least: Option<usize>,
+    /// Lists the operators that are covered in all versions too.
+    #[arg(long)]
+    all: bool,
+    /// Writes testdata/conformance/coverage.tsv: each schema and the number of its passing cases.
+    #[arg(long)]
+    write: bool,
+    /// Exits with 1 if a schema that is covered in testdata/conformance/coverage.tsv is not covered.
+    #[arg(long, conflicts_with = "write")]
+    check: bool,
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.worker {
@@ -67,7 +105,11 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::FAILURE,
         };
     }
-    match conformance(&args) {
+    let done = match &args.command {
+        Some(Subcommand::Coverage(args)) => coverage(args),
+        None => conformance(&args),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -77,23 +119,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn conformance(args: &Args) -> Result<bool> {
+fn load(args: &Running, versions: bool) -> Result<Suites> {
     let path = match &args.cases {
         Some(path) => path.clone(),
         None => Suites::find()?,
     };
-    let suites = Suites::load(&path)?;
-    if let Some(unknown) = args.suites.iter().find(|s| !suites.cases.iter().any(|c| c.suite == **s)) {
-        bail!("{} has no suite `{unknown}`", path.display());
+    let mut suites = Suites::load(&path)?;
+    if versions {
+        suites.add_versions()?;
     }
-    let wanted = |case: &&Case| {
-        (args.suites.is_empty() || args.suites.contains(&case.suite))
-            && (args.filter.is_empty() || args.filter.iter().any(|text| case.name.contains(text)))
-    };
-    let cases: Vec<&Case> = suites.cases.iter().filter(wanted).collect();
-    if cases.is_empty() {
-        bail!("no case has such a name");
-    }
+    Ok(suites)
+}
+
+fn run(cases: &[&Case], args: &Running) -> Result<Report> {
     let jobs = match args.jobs {
         0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
         jobs => jobs,
@@ -115,9 +153,59 @@ fn conformance(args: &Args) -> Result<bool> {
         false => ProgressBar::hidden(),
     };
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} cases, {elapsed}")?);
-    let outcomes = run_all(&cases, &plan, &worker, &|_| bar.inc(1))?;
+    let outcomes = run_all(cases, &plan, &worker, &|_| bar.inc(1))?;
     bar.finish_and_clear();
-    let report = Report::new(&cases, outcomes);
+    Ok(Report::new(cases, outcomes))
+}
+
+fn write_lines<T: serde::Serialize>(file: &Path, items: &[T]) -> Result<()> {
+    let lines: Result<Vec<String>, _> = items.iter().map(serde_json::to_string).collect();
+    std::fs::write(file, lines?.join("\n") + "\n").with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn coverage(args: &CoverageArgs) -> Result<bool> {
+    let suites = load(&args.running, true)?;
+    let cases: Vec<&Case> = suites.cases.iter().collect();
+    let report = run(&cases, &args.running)?;
+    let coverage = Coverage::new(&cases, &report);
+    print!("{}", coverage.to_text(args.all));
+    if let Some(file) = &args.json {
+        write_lines(file, &coverage.schemas)?;
+    }
+    if args.write {
+        let file = Suites::find_coverage()?;
+        std::fs::write(&file, coverage.to_table())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let mut lost = 0;
+    if args.check {
+        let file = Suites::find_coverage()?;
+        let table =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        for schema in coverage.lost(&table) {
+            lost += 1;
+            println!("no longer covered: {}: {}", schema.schema, schema.why);
+        }
+    }
+    let enough = args.at_least.is_none_or(|least| coverage.covered() >= least);
+    Ok(report.total().broken == 0 && lost == 0 && enough)
+}
+
+fn conformance(args: &Args) -> Result<bool> {
+    let suites = load(&args.running, args.suites.iter().any(|s| s == Suites::VERSIONS))?;
+    if let Some(unknown) = args.suites.iter().find(|s| !suites.cases.iter().any(|c| c.suite == **s)) {
+        bail!("there is no suite `{unknown}` in the cases");
+    }
+    let wanted = |case: &&Case| {
+        let official = case.suite != Suites::VERSIONS;
+        (if args.suites.is_empty() { official } else { args.suites.contains(&case.suite) })
+            && (args.filter.is_empty() || args.filter.iter().any(|text| case.name.contains(text)))
+    };
+    let cases: Vec<&Case> = suites.cases.iter().filter(wanted).collect();
+    if cases.is_empty() {
+        bail!("no case has such a name");
+    }
+    let report = run(&cases, &args.running)?;
     print!("{}", report.to_text(args.all));
     if args.all {
         for row in report.rows.iter().filter(|r| !r.outcome.message.is_empty()) {
@@ -125,7 +213,7 @@ fn conformance(args: &Args) -> Result<bool> {
         }
     }
     if let Some(page) = &args.report {
-        let runtime = match args.runtime {
+        let runtime = match args.running.runtime {
             Runtime::Full => "optimized",
             Runtime::Plain => "not optimized",
             Runtime::Interpreter => "interpreter",
@@ -133,9 +221,7 @@ fn conformance(args: &Args) -> Result<bool> {
         write_page(&report, &format!("Oxidane on the official ONNX cases ({runtime})"), page)?;
     }
     if let Some(file) = &args.json {
-        let lines: Result<Vec<String>, _> = report.rows.iter().map(serde_json::to_string).collect();
-        std::fs::write(file, lines?.join("\n") + "\n")
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        write_lines(file, &report.rows)?;
     }
     let total = report.total();
     Ok(total.broken == 0 && args.at_least.is_none_or(|least| total.passed >= least))

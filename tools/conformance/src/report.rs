@@ -130,17 +130,17 @@ pub(crate) fn line_of(message: &str) -> String {
     }
 }
 
-fn n(count: usize) -> String {
+pub(crate) fn n(count: usize) -> String {
     count.to_string()
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     table
 }
 
-fn numbers_right(table: &mut Table, columns: std::ops::Range<usize>) {
+pub(crate) fn numbers_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

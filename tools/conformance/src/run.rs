@@ -69,7 +69,7 @@ fn one(
     };
     // A worker that dies while it is written to shows as an answer that does not come.
     let sent = send(&mut hand.input, case, plan.runtime, plan.threads);
-    let died = |verdict, message: String| Outcome { verdict, message, ops: Vec::new() };
+    let died = |verdict, message: String| Outcome { verdict, message, imported: false, ops: Vec::new() };
     Ok(match hand.answers.recv_timeout(plan.timeout) {
         Ok(line) => {
             let outcome =

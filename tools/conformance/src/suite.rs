@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::Tolerance;
 
-/// One official case: a model, inputs and the outputs that it must give.
+/// One case, official or of the suite `versions`: a model, inputs and the outputs that it must give.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The suite: `node`, `simple`, `pytorch-converted`, `pytorch-operator` or `light`.
+    /// The suite: `node`, `simple`, `pytorch-converted`, `pytorch-operator`, `light`, or our `versions`.
     pub suite: String,
     /// The name, unique in its suite.
     pub name: String,
@@ -31,7 +31,7 @@ pub struct DataSet {
     pub outputs: Vec<Bytes>,
 }
 
-/// The official cases, by suite and name.
+/// Cases, by suite and name.
 #[derive(Debug, Clone, Default)]
 pub struct Suites {
     /// All cases, sorted by suite and name.
@@ -45,20 +45,43 @@ struct CaseOptions {
     atol: Option<f64>,
 }
 
-/// Where the archive lies in a checkout.
+/// Where the archives lie in a checkout, and what the table beside them is called.
 const ARCHIVE: &str = "testdata/conformance/onnx-1.23.2.tar.zst";
+const VERSIONS: &str = "testdata/conformance/versions.tar.zst";
+const COVERAGE: &str = "coverage.tsv";
 
 impl Suites {
+    /// The name of the suite of the operators' old versions, which is not official.
+    pub const VERSIONS: &str = "versions";
+
     /// The archive in the current folder's checkout: the folder itself or one above.
     ///
     /// # Errors
     /// When there is none.
     pub fn find() -> Result<PathBuf> {
-        let here = std::env::current_dir()?;
-        match here.ancestors().map(|dir| dir.join(ARCHIVE)).find(|path| path.is_file()) {
-            Some(path) => Ok(path),
-            None => bail!("{ARCHIVE} is not in {} or above; name the archive with --cases", here.display()),
+        find(ARCHIVE)?
+            .with_context(|| format!("{ARCHIVE} is not here or above; name the archive with --cases"))
+    }
+
+    /// The table of coverage in the current folder's checkout.
+    ///
+    /// # Errors
+    /// When there is no checkout around the current folder.
+    pub fn find_coverage() -> Result<PathBuf> {
+        let beside = find(VERSIONS)?.with_context(|| format!("{VERSIONS} is not here or above"))?;
+        Ok(beside.with_file_name(COVERAGE))
+    }
+
+    /// Adds the suite `versions` of the current folder's checkout, if these are not in it already.
+    ///
+    /// # Errors
+    /// When there is no checkout around the current folder, or its archive cannot be read.
+    pub fn add_versions(&mut self) -> Result<()> {
+        if !self.cases.iter().any(|case| case.suite == Suites::VERSIONS) {
+            let path = find(VERSIONS)?.with_context(|| format!("{VERSIONS} is not here or above"))?;
+            self.cases.extend(Suites::load(&path)?.cases);
         }
+        Ok(())
     }
 
     /// Reads the cases from an archive (`.tar.zst`) or a folder with a folder a suite.
@@ -90,6 +113,12 @@ impl Suites {
         }
         Ok(suites)
     }
+}
+
+/// A file of the checkout around the current folder.
+fn find(name: &str) -> Result<Option<PathBuf>> {
+    let here = std::env::current_dir()?;
+    Ok(here.ancestors().map(|dir| dir.join(name)).find(|path| path.is_file()))
 }
 
 fn read_folder(root: &Path, folder: &Path, files: &mut BTreeMap<String, Bytes>) -> Result<()> {

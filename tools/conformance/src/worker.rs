@@ -43,6 +43,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The first error; empty for a case that passed.
     pub message: String,
+    /// Whether the model was read and understood; false for a case whose process died.
+    pub imported: bool,
     /// The operators of the model, with their domains, sorted.
     pub ops: Vec<String>,
 }
@@ -50,7 +52,9 @@ pub struct Outcome {
 /// Runs a case in this process. A panic is caught and becomes a verdict.
 pub fn run_case(case: &Case, runtime: Runtime, threads: usize) -> Outcome {
     let ops = catch_unwind(|| operators(&case.model)).unwrap_or_default();
-    let (verdict, message) = match catch_unwind(AssertUnwindSafe(|| check(case, runtime, threads))) {
+    let mut imported = false;
+    let checked = catch_unwind(AssertUnwindSafe(|| check(case, runtime, threads, &mut imported)));
+    let (verdict, message) = match checked {
         Ok(Ok(())) => (Verdict::Passed, String::new()),
         Ok(Err(Fault::Wrong(what))) => (Verdict::Wrong, what),
         Ok(Err(Fault::Error(what))) => (Verdict::Error, what),
@@ -60,7 +64,7 @@ pub fn run_case(case: &Case, runtime: Runtime, threads: usize) -> Outcome {
             (Verdict::Panic, text.unwrap_or_else(|| "panicked".into()))
         }
     };
-    Outcome { verdict, message, ops }
+    Outcome { verdict, message, imported, ops }
 }
 
 enum Fault {
@@ -72,8 +76,9 @@ fn error(e: impl std::fmt::Display) -> Fault {
     Fault::Error(e.to_string())
 }
 
-fn check(case: &Case, runtime: Runtime, threads: usize) -> Result<(), Fault> {
+fn check(case: &Case, runtime: Runtime, threads: usize, imported: &mut bool) -> Result<(), Fault> {
     let mut model = Model::from_bytes(case.model.clone(), None).map_err(error)?;
+    *imported = true;
     if runtime == Runtime::Full {
         model = model.optimize(oxidane::Level::Full).map_err(error)?;
     }
