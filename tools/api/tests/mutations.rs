@@ -1,8 +1,11 @@
 //! Damaged and altered models on the paths that fuzzing takes (`fuzz/`): nothing panics.
 //!
 //! The mutations are the same each time. `MUTATIONS=N` takes N of each path instead, `MUTATIONS_FROM=N` starts with
-//! another seed, `MUTATIONS_TRACE=1` says each before it runs.
+//! another seed, `MUTATIONS_TRACE=1` says each before it runs (for what aborts), and `MUTATIONS_SAVE=FOLDER` writes
+//! the files that panic there.
 
+#[path = "../../../onnx/tests/archive/mod.rs"]
+mod archive;
 #[path = "../../../fuzz/src/mutate.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod mutate;
@@ -15,33 +18,21 @@ use mutate::Random;
 use oxidane::onnx::ModelFile;
 use oxidane::onnx::text::print_model;
 use std::fs;
-use std::io::Read;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The official cases' models and the bundled ones, with what they are called.
+/// The official cases' models and the bundled ones that are not large, with what they are called.
 fn models() -> Vec<(String, Bytes)> {
-    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata");
-    let archive = fs::File::open(testdata.join("conformance/onnx-1.23.2.tar.zst")).expect("the archive");
-    let plain = ruzstd::decoding::StreamingDecoder::new(std::io::BufReader::new(archive)).expect("zstd");
-    let mut models = Vec::new();
-    for entry in tar::Archive::new(plain).entries().expect("an archive") {
-        let mut entry = entry.expect("an entry");
-        let name = entry.path().expect("a path").to_string_lossy().into_owned();
-        if name.ends_with("/model.onnx") && entry.size() < 64 << 10 {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).expect("a model");
-            models.push((name, bytes.into()));
-        }
+    let mut models: Vec<(String, Bytes)> =
+        archive::models().into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models");
+    for entry in fs::read_dir(bundled).expect("the bundled models") {
+        let folder = entry.expect("a folder");
+        let bytes = fs::read(folder.path().join("model.onnx")).expect("a model");
+        models.push((folder.file_name().display().to_string(), bytes.into()));
     }
-    for entry in fs::read_dir(testdata.join("models")).expect("the bundled models") {
-        let path = entry.expect("a folder").path().join("model.onnx");
-        let bytes = fs::read(&path).expect("a model");
-        if bytes.len() < 1 << 20 {
-            models.push((path.display().to_string(), bytes.into()));
-        }
-    }
+    models.retain(|(_, bytes)| bytes.len() < 1 << 20);
     models.sort();
     models
 }
