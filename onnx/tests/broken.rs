@@ -260,3 +260,14 @@ fn a_model_without_opset() {
     wrong.opset_import.clear();
     has(&refused(wrong, None), &["imports no opset", "help: "]);
 }
+
+#[test]
+fn a_split_into_more_pieces_than_it_has_outputs_is_not_written() {
+    // The older form needs the lengths of the pieces: 4 billion of them would be 32 GiB.
+    let text =
+        "g (float[7] x) => (float[3] y, float[4] z) { y, z = Split <num_outputs: int = 4294967296> (x) }";
+    let (model, findings) = Model::from_proto_leniently(model(text), None);
+    assert_eq!(findings.problems.len(), 1, "{:?}", findings.problems);
+    let error = model.to_proto(Some(13)).expect_err("opset 13 cannot say it").to_string();
+    has(&error, &["num_outputs is 4294967296", "2 outputs"]);
+}

@@ -197,6 +197,18 @@ impl<'a> Run<'a> {
         Ok(TensorMut::over(dtype, shape, self.host.allocate(output, bytes)?)?)
     }
 
+    /// Refuses scratch memory of `bytes` that the budget does not allow (`None`: more than can be counted). Nothing
+    /// is kept: call it before the scratch is allocated.
+    ///
+    /// # Errors
+    /// When it is too large for the budget or memory.
+    pub fn check_scratch(&self, bytes: Option<usize>) -> Result<(), OpError> {
+        let bytes = bytes.ok_or_else(|| OpError::new("the sizes of the inputs are too large"))?;
+        // Of no output: it takes no block that is planned for one.
+        drop(self.host.allocate(usize::MAX, bytes)?);
+        Ok(())
+    }
+
     /// As [`Run::allocate`] for the element type of `T`, filled by `write` and set as the output.
     ///
     /// # Errors

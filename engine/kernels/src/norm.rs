@@ -33,7 +33,7 @@ pub fn layer_norm<T: Float>(
     if let Some((means, deviations)) = statistics {
         check_len("mean", means.len(), &[rows])?;
         check_len("inverse deviation", deviations.len(), &[rows])?;
-        let mut x = vec![<T::Wide as Number>::ZERO; size];
+        let mut x = vec![<T::Wide as Number>::ZERO; size.min(input.len())];
         for ((row, mean), deviation) in input.chunks(size.max(1)).zip(means).zip(deviations) {
             widen(row, &mut x);
             let (m, d) = moments(&x, epsilon);

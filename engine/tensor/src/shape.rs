@@ -12,19 +12,21 @@ pub fn dims(sizes: &[usize]) -> Shape {
     Shape::from_slice(sizes)
 }
 
+/// The most elements that a shape may stand for: their bytes fit an `isize` whatever their type.
+const MAX_COUNT: usize = isize::MAX as usize / 16;
+
 /// The number of elements of a shape: the product of its sizes, 1 for a scalar.
 ///
 /// # Errors
-/// When the product does not fit an `isize` (so that no offset computed from it can overflow).
+/// When the product is so large that an offset computed from it could overflow. Sizes of 0 do not count for that:
+/// whatever sizes of a tensor are multiplied, the product fits an `isize`, also where there is no element.
 pub fn element_count(shape: &[usize]) -> Result<usize, TensorError> {
-    if shape.contains(&0) {
-        return Ok(0);
-    }
-    shape
+    let count = shape
         .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(d))
-        .filter(|&n| isize::try_from(n).is_ok())
-        .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
+        .try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))
+        .filter(|&n| n <= MAX_COUNT)
+        .ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })?;
+    Ok(if shape.contains(&0) { 0 } else { count })
 }
 
 /// The strides of a dense, row-major tensor.

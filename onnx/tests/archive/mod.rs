@@ -5,7 +5,9 @@ use std::path::Path;
 
 /// Name and bytes of every `model.onnx` in the archive.
 pub(crate) fn models() -> Vec<(String, Vec<u8>)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/conformance/onnx-1.23.2.tar.zst");
+    let archive = "testdata/conformance/onnx-1.23.2.tar.zst";
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = here.ancestors().map(|dir| dir.join(archive)).find(|path| path.is_file()).expect(archive);
     let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut archive =
         tar::Archive::new(ruzstd::decoding::StreamingDecoder::new(file).expect("a zstd archive"));

@@ -152,6 +152,10 @@ impl BatchScan {
                 )));
             }
         }
+        // What is kept of an item; an empty tensor may have any number of items or steps.
+        let kept = given.len().checked_mul(size_of::<Tensor>());
+        let items = batch.checked_mul(length.max(1));
+        run.check_scratch(items.zip(kept).and_then(|(items, kept)| items.checked_mul(kept)))?;
         let lengths = match run.try_ints(0)? {
             None => vec![length; batch],
             Some(lengths) => {
@@ -167,6 +171,7 @@ impl BatchScan {
         let mut ends: Vec<Vec<Tensor>> = vec![Vec::new(); states];
         let mut left: Vec<Vec<Vec<Tensor>>> = vec![Vec::new(); outputs];
         for (b, &turns) in lengths.iter().enumerate() {
+            run.checkpoint()?;
             let mut values = Vec::with_capacity(count);
             for (i, tensor) in given.iter().enumerate() {
                 let one = tensor.slice_axis(0, b, 1, 1)?;

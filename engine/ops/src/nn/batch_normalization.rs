@@ -180,6 +180,10 @@ impl BatchNormalization {
         let given = |run: &Run<'_>, input| widened::<T::Wide>(run.tensor(input)?);
         let (scale, bias, mean, variance) = (given(run, 1)?, given(run, 2)?, given(run, 3)?, given(run, 4)?);
         let pool = run.pool();
+        if scale.len() != sizes[1] {
+            let (channels, scales) = (sizes[1], scale.len());
+            return Err(OpError::new(format!("there are {scales} scales for {channels} channels")));
+        }
         let moments = match self.training_mode {
             true => Some(channel_moments::<T>(pool, x.slice()?, sizes)?),
             false => None,

@@ -95,7 +95,12 @@ pub static ROOM: Room = Room {
 ///
 /// # Errors
 /// When there is no memory.
-pub(super) fn of_row(tensor: &Tensor, row: &[usize]) -> Result<Option<Tensor>, OpError> {
+pub(super) fn of_row(tensor: &Tensor, x: &Tensor, axis: usize) -> Result<Option<Tensor>, OpError> {
+    // A row may be of any size where there is none.
+    if x.is_empty() {
+        return Ok(None);
+    }
+    let row = &x.shape()[axis..];
     let extra = tensor.rank().saturating_sub(row.len());
     if tensor.shape()[..extra].iter().any(|&n| n != 1) {
         return Ok(None);
@@ -130,7 +135,8 @@ impl LayerNormalization {
         let (rows, row) = x.shape().split_at(axis);
         let size = element_count(row)?;
         let (scale, bias) = (run.dense(1)?, run.try_tensor(2)?.map(Tensor::to_dense).transpose()?);
-        let placed = (of_row(&scale, row)?, bias.as_ref().map(|b| of_row(b, row)).transpose()?.flatten());
+        let placed =
+            (of_row(&scale, &x, axis)?, bias.as_ref().map(|b| of_row(b, &x, axis)).transpose()?.flatten());
         let simple = placed.0.is_some() && placed.1.is_some() == bias.is_some();
         let values = |t: &Option<Tensor>| -> Result<Option<Vec<T>>, OpError> {
             Ok(t.as_ref().filter(|_| simple).map(|t| t.slice::<T>()).transpose()?.map(<[T]>::to_vec))
@@ -139,6 +145,9 @@ impl LayerNormalization {
         let count = element_count(rows)?;
         let wanted = run.wants(1) || run.wants(2);
         // The mean of nothing is no number.
+        if wanted {
+            run.check_scratch(count.checked_mul(2 * size_of::<f32>()))?;
+        }
         let mut means = vec![f32::NAN; if wanted { count } else { 0 }];
         let mut deviations = means.clone();
         let pool = run.pool();

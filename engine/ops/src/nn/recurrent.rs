@@ -132,6 +132,7 @@ pub(super) fn run_layer(
         initial_c: c.as_ref(),
         p: p.as_ref(),
     };
+    run.check_scratch(memory(layer, &inputs))?;
     let outputs = recurrent(run.pool(), layer, &inputs)?;
     run.set(0, outputs.y);
     run.set(1, outputs.y_h);
@@ -139,4 +140,14 @@ pub(super) fn run_layer(
         run.set(2, c);
     }
     Ok(())
+}
+
+/// An upper bound of the bytes that a layer takes: its outputs, the products of its inputs, and what a step needs.
+fn memory(layer: &Recurrence, inputs: &RecurrentInputs<'_>) -> Option<usize> {
+    let (&[a, b, _], &[.., hidden]) = (inputs.x.shape(), inputs.r.shape()) else { return Some(0) };
+    let (steps, batch) = if layer.batch_first { (b, a) } else { (a, b) };
+    let state = batch.checked_mul(hidden)?;
+    let of_states = steps.checked_add(2)?.checked_mul(layer.direction.count() + layer.cell.gates())?;
+    let elements = state.checked_mul(of_states)?.checked_add(batch)?;
+    elements.checked_mul(size_of::<f64>())
 }

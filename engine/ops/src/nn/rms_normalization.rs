@@ -61,11 +61,11 @@ pub static ROOM: Room = Room {
 impl RMSNormalization {
     fn run<T: Float>(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let x = run.dense(0)?;
-        let row = &x.shape()[axis_index(self.axis, x.rank())?..];
-        let size = element_count(row)?;
+        let axis = axis_index(self.axis, x.rank())?;
+        let size = element_count(&x.shape()[axis..])?;
         let result = run.tensor(1)?.dtype();
         let scale = run.tensor(1)?.cast(T::DTYPE, CastRules::default())?.to_dense()?;
-        let placed = of_row(&scale, row)?;
+        let placed = of_row(&scale, &x, axis)?;
         let pool = run.pool();
         let mut out = run.allocate(0, T::DTYPE, x.shape())?;
         let place = placed.as_ref().map(|p| p.slice()).transpose()?;

@@ -81,12 +81,13 @@ impl Op for EyeLike {
             let mut out = run.allocate(0, dtype, &[rows, columns])?;
             let bytes = out.as_bytes_mut();
             bytes.fill(0);
-            for row in 0..rows {
-                let column = (row as i64).checked_add(op.k).and_then(|c| usize::try_from(c).ok());
-                if let Some(column) = column.filter(|&c| c < columns) {
-                    let at = (row * columns + column) * one.len();
-                    bytes[at..at + one.len()].copy_from_slice(one);
-                }
+            // The rows in which the diagonal has a column; there may be any number of rows without columns.
+            let k = i128::from(op.k);
+            let first = (-k).clamp(0, rows as i128) as usize;
+            let end = (columns as i128 - k).clamp(0, rows as i128) as usize;
+            for row in first..end {
+                let at = (row * columns + (row as i128 + k) as usize) * one.len();
+                bytes[at..at + one.len()].copy_from_slice(one);
             }
             run.set(0, out.freeze());
             Ok(())

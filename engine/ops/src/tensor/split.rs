@@ -57,6 +57,11 @@ pub static ROOM: Room = Room {
             },
             down: |d| {
                 let Some(count) = d.take::<i64>("num_outputs")? else { return Ok(()) };
+                let outputs = d.outputs.len();
+                if usize::try_from(count) != Ok(outputs) {
+                    let what = format!("num_outputs is {count}, but the node has {outputs} outputs");
+                    return Err(OpError::new(what));
+                }
                 let axis = d.attributes.value::<i64>("axis")?.unwrap_or(0);
                 let size = d.ty(0).and_then(|ty| {
                     let shape = ty.shape()?;
