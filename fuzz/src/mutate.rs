@@ -316,6 +316,14 @@ fn type_mutation(ty: &mut TypeProto, random: &mut Random) {
         tensor.shape = None;
         return;
     }
+    if random.below(10) == 0 && shape.dim.len() > 1 {
+        // No element, and any size.
+        for size in [0, random.int()] {
+            let at = random.below(shape.dim.len());
+            shape.dim[at].value = Some(dimension::Value::DimValue(size));
+        }
+        return;
+    }
     let value = match random.below(4) {
         0 => None,
         1 => Some(dimension::Value::DimParam(["N", "M", "batch"][random.below(3)].to_owned())),

@@ -134,8 +134,19 @@ fn elements(dtype: DType, shape: &[usize], count: usize, random: &mut Random) ->
     if tame && dtype.is_integer() && dtype.bits() >= 8 {
         for value in bytes.chunks_mut(dtype.bits() / 8) {
             value[0] = random.below(5) as u8;
-            if dtype.is_signed_integer() && random.below(5) == 0 {
-                value.fill(0xff);
+            let last = value.len() - 1;
+            match random.below(24) {
+                // -1, and the least and greatest there is.
+                0..=3 => value.fill(0xff),
+                4 => {
+                    value.fill(0);
+                    value[last] = 0x80;
+                }
+                5 => {
+                    value.fill(0xff);
+                    value[last] = 0x7f;
+                }
+                _ => {}
             }
         }
     } else {

@@ -72,17 +72,17 @@ fn harmless(path: &str, count: u64, models: &[(String, Bytes)], of: fn(&[u8])) {
 
 #[test]
 fn mutated_models_load_or_are_refused() {
-    harmless("load", 1500, &models(), paths::load);
+    harmless("load", 2000, &models(), paths::load);
 }
 
 #[test]
 fn mutated_models_are_optimized_or_refused() {
-    harmless("optimize", 1000, &models(), paths::optimize);
+    harmless("optimize", 2000, &models(), paths::optimize);
 }
 
 #[test]
 fn mutated_models_run_or_are_refused() {
-    harmless("run", 1000, &models(), paths::run);
+    harmless("run", 3000, &models(), paths::run);
 }
 
 #[test]
