@@ -2,7 +2,7 @@
 
 usage: python tools/conformance/estimators.py --ours PATH/onnx-run [--only TEXT] [--list]
                                               [--keep DIR] [--tolerance 1e-5]
-needs: pip install numpy scikit-learn lightgbm xgboost skl2onnx onnxmltools onnxruntime
+needs: pip install numpy pandas scikit-learn lightgbm xgboost skl2onnx onnxmltools onnxruntime
 
 Fits well over a hundred estimators on small data sets made here (trees, forests, boosting, support vector
 machines, linear models, neighbours, mixtures, naive Bayes, networks, encoders, scalers, imputers,

@@ -34,7 +34,7 @@ pub static ROOM: Room = Room {
     cases: || {
         let op = |spatial_scale| MaxRoiPool { pooled_shape: vec![2, 2], spatial_scale };
         let x = || floats(&[1, 1, 4, 4], &std::array::from_fn::<f32, 16, _>(|i| i as f32));
-        // By hand, and by ONNX Runtime.
+        // By hand.
         let mut cases = vec![
             Case::new("whole", op(1.0))
                 .input(x())
