@@ -151,7 +151,9 @@ pub fn attention<T: Compute>(
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), KernelError> {
     call.check(out.len(), placed, scores.as_ref().map(|s| s.1.len()))?;
-    if call.batches == 0 || call.heads == 0 || call.queries == 0 {
+    // Without values the keys may be of any number: there is nothing to do for them, unless scores are wanted.
+    let nothing = call.value_size == 0 && scores.is_none();
+    if call.batches == 0 || call.heads == 0 || call.queries == 0 || nothing {
         return Ok(());
     }
     let rows = (TILE / call.keys.max(1)).clamp(ROWS.1, ROWS.0).min(call.queries);

@@ -186,6 +186,11 @@ pub fn max_roi_pool<T: Number<Wide = T>>(
     if output.is_empty() {
         return Ok(());
     }
+    if x.is_empty() {
+        // Rows without columns may be of any number.
+        output.fill(T::ZERO);
+        return Ok(());
+    }
     /// Far behind every input, and small enough for sums.
     const FAR: f64 = (1u64 << 40) as f64;
     let ranges = |from: f64, to: f64, bins: usize, size: usize| -> Vec<(usize, usize)> {

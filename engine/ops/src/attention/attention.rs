@@ -216,6 +216,7 @@ impl Attention {
         if run.wants(2) {
             run.set(2, vl.split(&v)?.to_dense()?);
         }
+        run.check_scratch(ql.batch.checked_mul(size_of::<Span>()))?;
         let spans = self.spans((ql.batch, ql.rows, kl.rows), past_rows, valid.as_deref())?;
         let mask = run.try_tensor(3)?.map(|m| mask::<T>(m)).transpose()?;
         let bias = match &mask {

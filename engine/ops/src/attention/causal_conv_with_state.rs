@@ -79,7 +79,8 @@ impl CausalConvWithState {
         let mut out = run.allocate(0, DType::F32, &[batch, channels, length])?;
         let mut next = run.allocate(1, DType::F32, &state)?;
         let (x, w) = (x.slice::<f32>()?, w.slice::<f32>()?);
-        let mut line = vec![0.0f32; carried.saturating_add(length)];
+        // Without channels a line is of any length, and never made.
+        let mut line = vec![0.0f32; if batch * channels == 0 { 0 } else { carried.saturating_add(length) }];
         let (y, after) = (out.slice_mut::<f32>()?, next.slice_mut::<f32>()?);
         for pair in 0..batch * channels {
             if pair % channels == 0 {

@@ -149,6 +149,7 @@ impl FlexAttention {
         let dtype = q.dtype();
         let (q, k) = (scaled::<T>(q, scale)?, scaled::<T>(k, scale)?);
         let (q, k, v) = (compute::<T>(&q)?, compute::<T>(&k)?, compute::<T>(v)?);
+        run.check_scratch(ql.batch.checked_mul(size_of::<Span>()))?;
         let spans = vec![Span { first: None, end: None, valid: kl.rows }; ql.batch];
         let call = loops::Attention {
             batches: ql.batch,

@@ -140,7 +140,9 @@ impl LinearAttention {
             let (q, k, v) = (q.slice::<f32>()?, k.slice::<f32>()?, v.slice::<f32>()?);
             let decay = decay.as_ref().map(|t| t.slice::<f32>()).transpose()?;
             let beta = beta.as_ref().map(|t| t.slice::<f32>()).transpose()?;
-            for pair in 0..batch * kv_heads {
+            // Without steps or values the state stays, and sizes of which there is no data may be of any number.
+            let pairs = if steps == 0 || value_size == 0 { 0 } else { batch * kv_heads };
+            for pair in 0..pairs {
                 run.checkpoint()?;
                 let (b, h) = (pair / kv_heads, pair % kv_heads);
                 let state = &mut state.slice_mut::<f32>()?[pair * size * value_size..][..size * value_size];

@@ -107,7 +107,9 @@ impl RotaryEmbedding {
             _ => |v| v,
         };
         let (step, second) = if self.interleaved { (2, 1) } else { (1, half) };
-        for b in 0..layout.batch {
+        // A batch of empty items may be of any size.
+        let items = if data.is_empty() { 0 } else { layout.batch };
+        for b in 0..items {
             run.checkpoint()?;
             for s in 0..layout.rows {
                 let at = b * layout.rows + s;

@@ -114,6 +114,7 @@ impl Op for Det {
             };
             let mut values = x.to_f64s()?;
             let count = oxidane_tensor::element_count(&batch)?;
+            run.check_scratch(count.checked_mul(2 * size_of::<f64>()))?;
             let mut results = vec![1.0; count];
             if size > 0 {
                 for (matrix, result) in values.chunks_exact_mut(size * size).zip(&mut results) {

@@ -82,8 +82,6 @@ impl Op for Scaler {
                 }
             }
             let at = |values: &[f32], i: usize| if values.len() == 1 { values[0] } else { values[i] };
-            let offset: Vec<f32> = (0..columns).map(|i| at(&offset, i)).collect();
-            let scale: Vec<f32> = (0..columns).map(|i| at(&scale, i)).collect();
             let mut out = run.allocate(0, DType::F32, &shape)?;
             let y = out.slice_mut::<f32>()?;
             let rows = columns.max(1);
@@ -92,14 +90,14 @@ impl Op for Scaler {
                 let x = run.dense(0)?;
                 for (y, x) in y.chunks_mut(rows).zip(x.slice::<f64>()?.chunks(rows)) {
                     for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                        *y = ((x - f64::from(offset[i])) * f64::from(scale[i])) as f32;
+                        *y = ((x - f64::from(at(&offset, i))) * f64::from(at(&scale, i))) as f32;
                     }
                 }
             } else {
                 let x = features::cast(run, 0, DType::F32)?;
                 for (y, x) in y.chunks_mut(rows).zip(x.slice::<f32>()?.chunks(rows)) {
                     for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                        *y = (x - offset[i]) * scale[i];
+                        *y = (x - at(&offset, i)) * at(&scale, i);
                     }
                 }
             }

@@ -109,7 +109,7 @@ impl Op for Multinomial {
             let mut generator = Generator::seeded(seed_of(op.seed));
             let mut out = run.allocate(0, DType::I64, &[batch, samples])?;
             let drawn = out.slice_mut::<i64>()?;
-            let mut sums = vec![0.0; classes];
+            let mut sums = vec![0.0; classes.min(logs.len())];
             for (row, drawn) in logs.chunks_exact(classes).zip(drawn.chunks_exact_mut(samples.max(1))) {
                 run.checkpoint()?;
                 let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
