@@ -1,37 +1,43 @@
-//! Discrete Fourier transforms of any length in `f64`: mixed radices where the prime factors are small, and
-//! [Bluestein's](https://doi.org/10.1109/TAU.1970.1162132) convolution where they are not.
+//! Discrete Fourier transforms of any length in `f32` or `f64`: mixed radices where the prime factors are small, and
+//! [Bluestein's](https://doi.org/10.1109/TAU.1970.1162132) convolution where they are not. Roots of unity are
+//! computed in `f64`.
 
-use crate::KernelError;
+use crate::{KernelError, Real};
 use oxidane_tensor::TensorError;
 use oxidane_tensor::complex::Complex;
 use std::f64::consts::PI;
 
-type C = Complex<f64>;
+type C<T> = Complex<T>;
 
 /// Lengths with a larger prime factor go by convolution.
 const LARGEST_RADIX: usize = 13;
 
 /// A transform of one length, to be used as often as one likes and from several threads.
 #[derive(Debug)]
-pub struct Fourier {
+pub struct Fourier<T> {
     len: usize,
-    plan: Plan,
+    plan: Plan<T>,
 }
 
 #[derive(Debug)]
-enum Plan {
+enum Plan<T> {
     /// The radices, and all roots of unity of the length.
-    Mixed { radices: Vec<usize>, roots: Vec<C> },
+    Mixed { radices: Vec<usize>, roots: Vec<C<T>> },
     /// A transform of a power of two, the chirp, and the spectrum of its conjugate.
-    Chirp { inner: Box<Fourier>, chirp: Vec<C>, spectrum: Vec<C> },
+    Chirp { inner: Box<Fourier<T>>, chirp: Vec<C<T>>, spectrum: Vec<C<T>> },
 }
 
-impl Fourier {
+/// Whether a length has small prime factors alone, so that the rounding of a transform grows but with its logarithm.
+pub fn is_smooth(len: usize) -> bool {
+    len > 0 && radices(len).1 == 1
+}
+
+impl<T: Real> Fourier<T> {
     /// Plans transforms of `len` elements.
     ///
     /// # Errors
     /// When the length is zero or there is no memory.
-    pub fn new(len: usize) -> Result<Fourier, KernelError> {
+    pub fn new(len: usize) -> Result<Fourier<T>, KernelError> {
         if len == 0 {
             return Err(KernelError::Shape("a Fourier transform needs at least one element".into()));
         }
@@ -44,7 +50,7 @@ impl Fourier {
             len.checked_mul(2).and_then(usize::checked_next_power_of_two).ok_or_else(|| too_large(len))?;
         let inner = Box::new(Fourier::new(size)?);
         let chirp = table(len, |k| root((k as u128).pow(2), 2 * len))?;
-        let mut spectrum = table(size, |_| C::default())?;
+        let mut spectrum = table(size, |_| C::<T>::default())?;
         for (k, c) in chirp.iter().enumerate() {
             spectrum[k] = conjugate(*c);
             spectrum[(size - k) % size] = conjugate(*c);
@@ -79,14 +85,14 @@ impl Fourier {
             // The chirp, and spectrum, roots and two of scratch of up to four times the length.
             _ => len.saturating_mul(17),
         };
-        elements.saturating_mul(size_of::<C>())
+        elements.saturating_mul(size_of::<C<T>>())
     }
 
     /// `X[k] = sum over n of x[n] e^(-2 pi i k n / len)`, in place.
     ///
     /// # Panics
     /// When `data` has not [`Fourier::len`] elements, or `scratch` fewer than [`Fourier::scratch_len`].
-    pub fn forward(&self, data: &mut [C], scratch: &mut [C]) {
+    pub fn forward(&self, data: &mut [C<T>], scratch: &mut [C<T>]) {
         assert_eq!(data.len(), self.len, "a transform of another length");
         match &self.plan {
             Plan::Mixed { radices, roots } => {
@@ -115,10 +121,10 @@ impl Fourier {
                     *x = exchange(times(*x, *s));
                 }
                 inner.forward(line, scratch);
-                let share = 1.0 / inner.len as f64;
+                let share = T::ONE.over(T::of(inner.len as f64));
                 for ((to, x), c) in data.iter_mut().zip(&*line).zip(chirp) {
                     let x = exchange(*x);
-                    *to = times(C { re: x.re * share, im: x.im * share }, *c);
+                    *to = times(C { re: x.re.times(share), im: x.im.times(share) }, *c);
                 }
             }
         }
@@ -128,11 +134,11 @@ impl Fourier {
     ///
     /// # Panics
     /// As [`Fourier::forward`].
-    pub fn inverse(&self, data: &mut [C], scratch: &mut [C]) {
+    pub fn inverse(&self, data: &mut [C<T>], scratch: &mut [C<T>]) {
         data.iter_mut().for_each(|x| *x = exchange(*x));
         self.forward(data, scratch);
-        let share = 1.0 / self.len as f64;
-        data.iter_mut().for_each(|x| *x = C { re: x.im * share, im: x.re * share });
+        let share = T::ONE.over(T::of(self.len as f64));
+        data.iter_mut().for_each(|x| *x = C { re: x.im.times(share), im: x.re.times(share) });
     }
 }
 
@@ -150,11 +156,11 @@ fn radices(mut len: usize) -> (Vec<usize>, usize) {
 
 /// One step of Stockham's algorithm: `step` interleaved transforms, of which each `radix` become one. (All sizes
 /// below are those of the transforms before it.)
-fn pass(from: &[C], to: &mut [C], radix: usize, step: usize, roots: &[C]) {
+fn pass<T: Real>(from: &[C<T>], to: &mut [C<T>], radix: usize, step: usize, roots: &[C<T>]) {
     let len = from.len();
     let rest = len / step / radix;
-    let quarter = len / radix;
     let mut x = [C::default(); LARGEST_RADIX];
+    let mut y = [C::default(); LARGEST_RADIX];
     for j in 0..rest {
         for q in 0..step {
             for (r, x) in x[..radix].iter_mut().enumerate() {
@@ -162,40 +168,48 @@ fn pass(from: &[C], to: &mut [C], radix: usize, step: usize, roots: &[C]) {
             }
             let at = q + step * radix * j;
             match radix {
-                2 => {
-                    to[at] = plus(x[0], x[1]);
-                    to[at + step] = times(minus(x[0], x[1]), roots[j * step]);
-                }
+                2 => (y[0], y[1]) = (plus(x[0], x[1]), minus(x[0], x[1])),
                 4 => {
                     let (a, b) = (plus(x[0], x[2]), minus(x[0], x[2]));
-                    let (c, d) = (plus(x[1], x[3]), minus(x[1], x[3]));
-                    // -i d
-                    let d = C { re: d.im, im: -d.re };
-                    to[at] = plus(a, c);
-                    to[at + step] = times(plus(b, d), roots[j * step]);
-                    to[at + 2 * step] = times(minus(a, c), roots[2 * j * step]);
-                    to[at + 3 * step] = times(minus(b, d), roots[3 * j * step]);
+                    let (c, d) = (plus(x[1], x[3]), turned(minus(x[1], x[3])));
+                    (y[0], y[1], y[2], y[3]) = (plus(a, c), plus(b, d), minus(a, c), minus(b, d));
                 }
-                _ => {
-                    for k in 0..radix {
-                        let sum = (1..radix)
-                            .fold(x[0], |sum, r| plus(sum, times(x[r], roots[(r * k % radix) * quarter])));
-                        to[at + k * step] = times(sum, roots[k * j * step]);
-                    }
-                }
+                _ => odd(&x[..radix], &mut y[..radix], len / radix, roots),
+            }
+            to[at] = y[0];
+            for (k, &y) in y[..radix].iter().enumerate().skip(1) {
+                to[at + k * step] = if j == 0 { y } else { times(y, roots[k * j * step]) };
             }
         }
     }
 }
 
-/// e^(-2 pi i k / len).
-fn root(k: u128, len: usize) -> C {
-    let turn = (k % len as u128) as f64 / len as f64;
-    let (sin, cos) = (2.0 * PI * turn).sin_cos();
-    C { re: cos, im: -sin }
+/// A transform of an odd length from sums and differences of the elements that lie opposite each other, which are
+/// multiplied by cosines and sines alone. `quarter` roots of unity are one of this length.
+fn odd<T: Real>(x: &[C<T>], y: &mut [C<T>], quarter: usize, roots: &[C<T>]) {
+    let len = x.len();
+    let pairs = || (1..=len / 2).map(|r| (r, x[r], x[len - r]));
+    y[0] = pairs().fold(x[0], |sum, (_, a, b)| plus(sum, plus(a, b)));
+    for k in 1..=len / 2 {
+        let (mut even, mut odd) = (x[0], C::default());
+        for (r, a, b) in pairs() {
+            let root = roots[r * k % len * quarter];
+            even = plus(even, scaled(plus(a, b), root.re));
+            odd = plus(odd, scaled(minus(a, b), root.im.negative()));
+        }
+        let odd = turned(odd);
+        (y[k], y[len - k]) = (plus(even, odd), minus(even, odd));
+    }
 }
 
-fn table(len: usize, entry: impl Fn(usize) -> C) -> Result<Vec<C>, KernelError> {
+/// e^(-2 pi i k / len).
+fn root<T: Real>(k: u128, len: usize) -> C<T> {
+    let turn = (k % len as u128) as f64 / len as f64;
+    let (sin, cos) = (2.0 * PI * turn).sin_cos();
+    C { re: T::of(cos), im: T::of(-sin) }
+}
+
+fn table<T>(len: usize, entry: impl Fn(usize) -> C<T>) -> Result<Vec<C<T>>, KernelError> {
     let mut all = Vec::new();
     all.try_reserve_exact(len).map_err(|_| too_large(len))?;
     all.extend((0..len).map(entry));
@@ -206,23 +220,32 @@ fn too_large(len: usize) -> KernelError {
     TensorError::TooLarge { shape: vec![len] }.into()
 }
 
-fn plus(a: C, b: C) -> C {
-    C { re: a.re + b.re, im: a.im + b.im }
+fn plus<T: Real>(a: C<T>, b: C<T>) -> C<T> {
+    C { re: a.re.plus(b.re), im: a.im.plus(b.im) }
 }
 
-fn minus(a: C, b: C) -> C {
-    C { re: a.re - b.re, im: a.im - b.im }
+fn minus<T: Real>(a: C<T>, b: C<T>) -> C<T> {
+    C { re: a.re.minus(b.re), im: a.im.minus(b.im) }
 }
 
-fn times(a: C, b: C) -> C {
-    C { re: a.re * b.re - a.im * b.im, im: a.re * b.im + a.im * b.re }
+fn times<T: Real>(a: C<T>, b: C<T>) -> C<T> {
+    C { re: a.re.times(b.re).minus(a.im.times(b.im)), im: a.re.times(b.im).plus(a.im.times(b.re)) }
 }
 
-fn conjugate(a: C) -> C {
-    C { re: a.re, im: -a.im }
+fn scaled<T: Real>(a: C<T>, by: T) -> C<T> {
+    C { re: a.re.times(by), im: a.im.times(by) }
 }
 
-fn exchange(a: C) -> C {
+/// Times -i.
+fn turned<T: Real>(a: C<T>) -> C<T> {
+    C { re: a.im, im: a.re.negative() }
+}
+
+fn conjugate<T: Real>(a: C<T>) -> C<T> {
+    C { re: a.re, im: a.im.negative() }
+}
+
+fn exchange<T: Real>(a: C<T>) -> C<T> {
     C { re: a.im, im: a.re }
 }
 
@@ -233,7 +256,7 @@ mod tests {
     #[test]
     fn every_length_agrees_with_the_sum_and_comes_back() {
         for len in (1..70).chain([97, 128, 143, 210, 256, 289]) {
-            let signal: Vec<C> = (0..len)
+            let signal: Vec<C<f64>> = (0..len)
                 .map(|n| C { re: (n as f64 * 1.7).sin() + 0.3, im: (n as f64 * n as f64 * 0.31).cos() })
                 .collect();
             let fourier = Fourier::new(len).unwrap();
@@ -254,6 +277,27 @@ mod tests {
                 assert!(off.re.hypot(off.im) < 1e-13, "length {len}: {x:?}, not {y:?}");
             }
         }
-        assert!(Fourier::new(0).is_err());
+        assert!(Fourier::<f64>::new(0).is_err());
+    }
+
+    #[test]
+    fn single_precision_stays_near() {
+        for len in [8, 10, 15, 49, 97, 143, 400, 512, 1000] {
+            let signal: Vec<C<f64>> = (0..len)
+                .map(|n| C { re: (n as f64 * 1.7).sin() + 0.3, im: (n as f64 * n as f64 * 0.31).cos() })
+                .collect();
+            let fourier = Fourier::<f64>::new(len).unwrap();
+            let mut exact = signal.clone();
+            fourier.forward(&mut exact, &mut vec![C::default(); fourier.scratch_len()]);
+            let fourier = Fourier::<f32>::new(len).unwrap();
+            let mut data: Vec<C<f32>> =
+                signal.iter().map(|x| C { re: x.re as f32, im: x.im as f32 }).collect();
+            fourier.forward(&mut data, &mut vec![C::default(); fourier.scratch_len()]);
+            let norm = exact.iter().map(|x| x.re.hypot(x.im)).fold(0.0, f64::max);
+            for (x, y) in data.iter().zip(&exact) {
+                let off = (f64::from(x.re) - y.re).hypot(f64::from(x.im) - y.im) / norm;
+                assert!(off < if is_smooth(len) { 3e-7 } else { 3e-6 }, "length {len}: off by {off:e}");
+            }
+        }
     }
 }

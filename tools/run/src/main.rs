@@ -51,11 +51,12 @@ struct RunArgs {
     #[command(flatten)]
     inputs: InputArgs,
     /// Writes the outputs: an .npz file, or a folder that gets output_0.pb, output_1.pb, ...; without it they
-    /// are shown.
+    /// are shown. With --recipe an .npz file, in which the outputs of several runs are stacked along a new first
+    /// dimension.
     #[arg(long, value_name = "FILE.npz|FOLDER")]
     outputs: Option<PathBuf>,
     /// A YAML file that says how to make the inputs and how to show the outputs.
-    #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["inputs", "input", "image", "random", "dim", "outputs"])]
+    #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["inputs", "input", "image", "random", "dim"])]
     recipe: Option<PathBuf>,
     /// The model instead of the recipe's own.
     #[arg(long, value_name = "MODEL", requires = "recipe")]
@@ -138,6 +139,7 @@ fn run(args: &RunArgs) -> Result<()> {
             model: args.model.as_deref(),
             source: args.file.as_deref(),
             out: args.out.as_deref().unwrap_or(Path::new(".")),
+            outputs: args.outputs.as_deref(),
             threads: args.threads,
         });
     }

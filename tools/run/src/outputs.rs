@@ -31,6 +31,40 @@ pub(crate) fn write(to: &Path, outputs: &Outputs) -> Result<()> {
     write_all(&files)
 }
 
+/// Writes the outputs of several runs as an `.npz` file by name: each stacked along a new first dimension, those of a
+/// single run as they are.
+///
+/// # Errors
+/// When sizes or types change between runs, or the file cannot be written.
+pub(crate) fn write_runs(to: &Path, runs: &[Vec<(String, Tensor)>]) -> Result<()> {
+    let Some((first, rest)) = runs.split_first() else { bail!("there are no runs") };
+    let mut arrays = Vec::with_capacity(first.len());
+    for (i, (name, tensor)) in first.iter().enumerate() {
+        if rest.is_empty() {
+            arrays.push((name, tensor.clone()));
+            continue;
+        }
+        let mut bytes = Vec::with_capacity(runs.len() * tensor.byte_len());
+        for (run, tensors) in runs.iter().enumerate() {
+            let other = tensors[i].1.to_dense()?;
+            if (other.dtype(), other.shape()) != (tensor.dtype(), tensor.shape()) {
+                bail!(
+                    "output `{name}` is {}{:?} in the first run and {}{:?} in run {run}, which cannot be stacked",
+                    tensor.dtype(),
+                    tensor.shape(),
+                    other.dtype(),
+                    other.shape()
+                );
+            }
+            let dense = other.dense_bytes().with_context(|| format!("output `{name}` holds strings"))?;
+            bytes.extend_from_slice(dense);
+        }
+        let shape: Vec<usize> = std::iter::once(runs.len()).chain(tensor.shape().iter().copied()).collect();
+        arrays.push((name, Tensor::from_bytes(tensor.dtype(), &shape, bytes.into())?));
+    }
+    Ok(npz::write_npz(to, arrays.iter().map(|(name, tensor)| (name.as_str(), tensor)))?)
+}
+
 /// Whether a path names an `.npz` file.
 pub(crate) fn is_npz(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npz"))

@@ -70,6 +70,29 @@ fn a_recipe_finds_text_and_draws_it() {
 }
 
 #[test]
+fn a_recipe_writes_the_outputs_of_every_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = testdata().join("models/silero-vad-half");
+    let (recipe, to) = (model.join("recipe.yaml"), folder.path().join("out.npz"));
+    let done = onnx_run(&[&"run", &"--recipe", &recipe, &"--out", &folder.path(), &"--outputs", &to]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let arrays = read_npz(&to).expect("outputs");
+    let of = |name: &str| &arrays.iter().find(|(n, _)| n == name).expect("an output").1;
+    // The run in the middle is the one of the bundled expectation.
+    let runs = of("output").shape()[0];
+    assert_eq!(of("stateN").shape(), [runs, 2, 1, 128]);
+    for (name, theirs) in read_npz(model.join("expected.npz")).expect("expected outputs") {
+        let ours = of(&name).slice_axis(0, runs / 2, 1, 1).expect("a run");
+        let ours = ours.to_dense().and_then(|t| t.reshape(theirs.shape())).expect("the same size");
+        let worst = difference(&ours, &theirs);
+        assert!(worst <= 1e-4, "output `{name}` differs by {worst:e}");
+    }
+    let done = onnx_run(&[&"run", &"--recipe", &recipe, &"--outputs", &folder.path()]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&done.stderr).contains(".npz"));
+}
+
+#[test]
 fn bench_prints_one_object() {
     let model = testdata().join("models/silero-vad-ifless");
     let (file, inputs) = (model.join("model.onnx"), model.join("input.npz"));

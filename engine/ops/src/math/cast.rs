@@ -19,6 +19,13 @@ attributes! {
     }
 }
 
+impl Cast {
+    /// The conversion to a type, by the usual rules.
+    pub fn new(to: DType) -> Cast {
+        Cast { round_mode: "up".to_owned(), saturate: true, to }
+    }
+}
+
 static SIGNATURE: Signature = Signature {
     inputs: &[Param::one("input", types::CASTABLE, "T1")],
     outputs: &[Param::one("output", types::CASTABLE, "T2")],
@@ -65,7 +72,7 @@ pub static ROOM: Room = Room {
         ROUND_MODE,
     ],
     cases: || {
-        let to = |to| Cast { round_mode: "up".to_owned(), saturate: true, to };
+        let to = Cast::new;
         let x = || floats(&[5], &[-1.5, 0.0, 0.75, 2.5, 3.0]);
         let texts = |all: &[&str]| {
             Tensor::from_strings(&[all.len()], all.iter().map(|&s| Arc::from(s)).collect()).expect("a vector")

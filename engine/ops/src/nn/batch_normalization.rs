@@ -2,6 +2,7 @@
 //! given statistics, or in training mode to those of the batch.
 
 use crate::math::by_type::by_type;
+use crate::tensor::{flatten::Flatten, reshape::Reshape, shape::Shape};
 use crate::{Case, Draft, Form, Room, Step, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
     Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared,
@@ -69,7 +70,7 @@ pub static ROOM: Room = Room {
                 Ok(())
             },
         },
-        Step { to: 9, up: |d| d.drop_default("spatial", true), down: |_| Ok(()) },
+        Step { to: 9, up: flat_samples, down: |_| Ok(()) },
         Step {
             to: 14,
             up: |d| {
@@ -154,6 +155,29 @@ pub static ROOM: Room = Room {
 /// How many outputs are there, those behind the last one in use left out.
 fn asked(draft: &Draft<'_>) -> usize {
     draft.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1)
+}
+
+/// Until opset 9 the statistics could be those of each element of a sample rather than of each channel: then samples
+/// are laid flat, and every element is a channel of its own.
+fn flat_samples(draft: &mut Draft<'_>) -> Result<(), OpError> {
+    if draft.take::<bool>("spatial")? != Some(false) {
+        return Ok(());
+    }
+    let (Some(x), Some(scale)) = (draft.input(0), draft.input(1)) else { return Ok(()) };
+    let sizes = draft.add(Shape { end: None, start: 0 }, &[x]);
+    let sample = draft.add(Shape { end: None, start: 0 }, &[scale]);
+    let flat = draft.add(Flatten { axis: 1 }, &[x]);
+    draft.set_input(0, Some(flat));
+    let line = draft.add_constant(Tensor::new(&[1], &[-1i64])?);
+    for slot in 1..draft.inputs.len() {
+        if let Some(statistic) = draft.input(slot) {
+            let statistic = draft.add(Reshape { allowzero: false }, &[statistic, line]);
+            draft.set_input(slot, Some(statistic));
+        }
+    }
+    draft.output_through(0, Reshape { allowzero: true }, &[sizes])?;
+    (1..asked(draft))
+        .try_for_each(|output| draft.output_through(output, Reshape { allowzero: true }, &[sample]))
 }
 
 /// A shape as batch, channels, and elements of a channel.

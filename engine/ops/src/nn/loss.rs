@@ -158,7 +158,7 @@ pub(crate) fn expand(
         Ok(build.constant(Tensor::from_f64s(dtype, &[], &[value])?))
     };
     let to = DType::I64;
-    let mut class = build.add(Cast { round_mode: "up".to_owned(), saturate: true, to }, &[classes]);
+    let mut class = build.add(Cast::new(to), &[classes]);
     let mut left_out = None;
     if let Some(ignored) = ignored {
         let ignored = build.constant(Tensor::scalar(ignored));

@@ -1,10 +1,12 @@
 //! [Resize](https://onnx.ai/onnx/operators/onnx__Resize.html): other sizes along any dimensions; and
 //! [Upsample](https://onnx.ai/onnx/operators/onnx__Upsample.html), its name before opset 10.
 
+use crate::draft::constant_of;
+use crate::math::variadic::{Function, Variadic};
 use crate::{Case, Draft, Form, Room, Step, attributes, floats, ints, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Attribute, Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, axis_index,
-    kernel, shared,
+    Attribute, Call, Dim, Dims, Graph, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown,
+    ValueId, axis_index, kernel, shared,
 };
 use oxidane_kernels::resize::{
     AspectRatio, Coordinates, NearestMode, ResizeAttributes, ResizeAxis, ResizeMode, ResizeTarget, resize,
@@ -90,6 +92,8 @@ const NAME: Step = Step {
     to: 10,
     up: |d| {
         "Resize".clone_into(&mut d.name);
+        // It only grows.
+        d.attributes.set("nearest_mode", Attribute::string("floor"));
         Ok(())
     },
     down: |d| {
@@ -263,32 +267,82 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Opset 10 has the mode alone: positions are not centred and round down.
+/// Opset 10 has the mode alone: positions are not centred. Its text leaves open how `nearest` rounds; as everyone who
+/// runs it does, growing rounds down and shrinking up. Where a call may do both, growing comes first, then shrinking.
 fn with_modes(draft: &mut Draft<'_>) -> Result<(), OpError> {
     // Upsample's first opset says bilinear for linear.
     if draft.attributes.value::<String>("mode")?.as_deref() == Some("bilinear") {
         draft.attributes.set("mode", Attribute::string("linear"));
     }
     draft.attributes.set("coordinate_transformation_mode", Attribute::string("asymmetric"));
-    draft.attributes.set("nearest_mode", Attribute::string("floor"));
-    let scales = draft.input(1);
+    let linear = draft.attributes.value::<String>("mode")?.as_deref() == Some("linear");
+    let mut scales = draft.input(1);
+    let grows_alone = draft.attributes.get("nearest_mode").is_some();
+    let (grows, shrinks) = match scales {
+        Some(scales) if !linear && !grows_alone => directions(draft.graph(), scales)?,
+        _ => (true, false),
+    };
+    let rounding = |shrinks| if shrinks { "ceil" } else { "floor" };
+    draft.attributes.set("nearest_mode", Attribute::string(rounding(shrinks && !grows)));
+    if let Some(all) = scales
+        && grows
+        && shrinks
+    {
+        let one = draft.add_constant(floats(&[1], &[1.0]));
+        scales = Some(draft.add(Variadic::new(Function::Max), &[all, one]));
+        let below = draft.add(Variadic::new(Function::Min), &[all, one]);
+        let shrink = Resize {
+            coordinate_transformation_mode: "asymmetric".into(),
+            nearest_mode: rounding(true).into(),
+            ..Resize::plain("nearest")
+        };
+        let nothing = draft.add_constant(floats(&[0], &[]));
+        draft.output_through(0, shrink, &[nothing, below])?;
+    }
     draft.set_input(1, None);
     draft.set_input(2, scales);
     Ok(())
+}
+
+/// Whether factors may be above one, and below; both where nothing is known of them.
+fn directions(graph: &Graph, scales: ValueId) -> Result<(bool, bool), OpError> {
+    if let Some(scales) = constant_of(graph, scales) {
+        let scales = scales.values::<f32>()?;
+        return Ok((scales.iter().any(|&s| s > 1.0), scales.iter().any(|&s| s < 1.0)));
+    }
+    // A larger or smaller of something and one.
+    if let Some(node) = graph.value(scales).producer()
+        && let Some(function) = graph.node(node).op().downcast::<Variadic>().map(Variadic::function)
+    {
+        let bound = graph.node(node).inputs().iter().flatten().find_map(|&v| constant_of(graph, v));
+        let bound = bound.map(|t| t.to_f64s()).transpose()?;
+        let one = bound.is_some_and(|b| b.iter().all(|&b| b == 1.0));
+        return Ok((!(one && function == Function::Min), !(one && function == Function::Max)));
+    }
+    Ok((true, true))
 }
 
 fn without_modes(draft: &mut Draft<'_>) -> Result<(), OpError> {
     let name = |d: &Draft<'_>, key: &str| -> Result<String, OpError> {
         Ok(d.attributes.value::<String>(key)?.unwrap_or_default())
     };
-    let mode = name(draft, "mode")?;
+    let same_rounding = match (name(draft, "mode")?.as_str(), draft.input(2)) {
+        ("linear", _) => true,
+        ("nearest", Some(scales)) => match name(draft, "nearest_mode")?.as_str() {
+            // Computed factors are taken to grow, as those of Upsample must.
+            "floor" => constant_of(draft.graph(), scales).is_none() || !directions(draft.graph(), scales)?.1,
+            "ceil" => !directions(draft.graph(), scales)?.0,
+            _ => false,
+        },
+        _ => false,
+    };
     let same = name(draft, "coordinate_transformation_mode")? == "asymmetric"
-        && (mode == "linear" || (mode == "nearest" && name(draft, "nearest_mode")? == "floor"))
+        && same_rounding
         && !given(draft, 3)?
         && given(draft, 2)?;
     if !same {
         return Err(OpError::new(
-            "only scales, asymmetric coordinates and rounding down can be expressed in this opset",
+            "only scales, asymmetric coordinates and rounding down where a size grows can be expressed in this opset",
         )
         .help("export to opset 11 or later"));
     }

@@ -5,7 +5,8 @@ use crate::{Case, Draft, Form, Room, Step, attributes, floats, ints, noise, nois
 use oxidane_graph::{
     Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, axis_index, kernel, shared,
 };
-use oxidane_tensor::{CastRules, DType, Tensor};
+use oxidane_kernels::{Real, fourier::is_smooth};
+use oxidane_tensor::{CastRules, DType, Tensor, complex::Complex};
 
 attributes! {
     /// The spectrum of a real (last size 1) or complex (last size 2) signal, or back.
@@ -134,10 +135,34 @@ impl DFT {
         let mut target = shape.clone();
         target[axis] = wanted;
         target[shape.len() - 1] = made;
-        let mut output = run.allocate(0, DType::F64, &target)?;
-        let fourier = plan(run, len)?;
-        let input = input.cast(DType::F64, CastRules::default())?.to_dense()?;
-        let data = input.slice::<f64>()?;
+        // Sums grow with the length, and the way there keeps their digits. The way back divides by it: there `f32` is as
+        // exact as its input, and gives what NumPy gives. Convolution, for lengths with large prime factors, loses digits.
+        match dtype {
+            DType::F32 if self.inverse && is_smooth(len) => {
+                self.transform::<f32>(run, len, axis, wanted, &target)
+            }
+            _ => self.transform::<f64>(run, len, axis, wanted, &target),
+        }
+    }
+
+    /// Transforms the input to `len` elements along the axis, of which `wanted` are kept.
+    fn transform<T: Real>(
+        &self,
+        run: &mut Run<'_>,
+        len: usize,
+        axis: usize,
+        wanted: usize,
+        target: &[usize],
+    ) -> Result<(), OpError> {
+        let input = run.tensor(0)?;
+        let (dtype, shape) = (input.dtype(), input.shape().to_vec());
+        let (parts, given) = (shape[shape.len() - 1], shape[axis]);
+        let made = target[target.len() - 1];
+        let real = self.inverse && self.onesided;
+        let mut output = run.allocate(0, T::DTYPE, target)?;
+        let fourier = plan::<T>(run, len)?;
+        let input = input.cast(T::DTYPE, CastRules::default())?.to_dense()?;
+        let data = input.slice::<T>()?;
         let inner: usize = shape[axis + 1..shape.len() - 1].iter().product();
         let block = wanted * inner * made;
         if block > 0 && !input.is_empty() {
@@ -164,29 +189,29 @@ impl DFT {
                 }
             });
         } else {
-            output.slice_mut::<f64>()?.fill(0.0);
+            output.slice_mut::<T>()?.fill(T::ZERO);
         }
         set_as(run, output.freeze(), dtype)
     }
 }
 
-/// Sets output 0 to a tensor of `f64` in another type.
+/// Sets output 0 to a tensor, in another type.
 pub(super) fn set_as(run: &mut Run<'_>, output: Tensor, dtype: DType) -> Result<(), OpError> {
     run.set(0, output.cast(dtype, CastRules::default())?);
     Ok(())
 }
 
 /// The second half of the spectrum of a real signal from the first; where both meet it is real.
-fn mirror(spectrum: &mut [oxidane_tensor::complex::Complex<f64>]) {
+fn mirror<T: Real>(spectrum: &mut [Complex<T>]) {
     let len = spectrum.len();
-    spectrum[0].im = 0.0;
+    spectrum[0].im = T::ZERO;
     if len.is_multiple_of(2) {
-        spectrum[len / 2].im = 0.0;
+        spectrum[len / 2].im = T::ZERO;
     }
     for k in 1..len.div_ceil(2) {
         let x = spectrum[k];
         spectrum[len - k].re = x.re;
-        spectrum[len - k].im = -x.im;
+        spectrum[len - k].im = x.im.negative();
     }
 }
 

@@ -125,7 +125,7 @@ impl STFT {
         let frames = (samples - len) / step + 1;
         let wanted = if self.onesided { len / 2 + 1 } else { len };
         let mut output = run.allocate(0, DType::F64, &[batch, frames, wanted, 2])?;
-        let fourier = plan(run, len)?;
+        let fourier = plan::<f64>(run, len)?;
         let signal = signal.cast(DType::F64, CastRules::default())?.to_dense()?;
         let data = signal.slice::<f64>()?;
         run.checkpoint()?;

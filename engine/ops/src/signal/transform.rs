@@ -1,7 +1,7 @@
 //! What DFT and STFT share: lengths from inputs, scratch memory, and transforms of many lines.
 
 use oxidane_graph::{OpError, Run};
-use oxidane_kernels::fourier::Fourier;
+use oxidane_kernels::{Real, fourier::Fourier};
 use oxidane_tensor::{DType, complex::Complex};
 
 /// A length or step from a scalar input, at least 1; `None` where the input is absent.
@@ -21,27 +21,27 @@ pub(super) fn positive(run: &Run<'_>, input: usize, name: &str) -> Result<Option
 ///
 /// # Errors
 /// When it does not fit the budget or memory.
-pub(super) fn plan(run: &Run<'_>, len: usize) -> Result<Fourier, OpError> {
+pub(super) fn plan<T: Real>(run: &Run<'_>, len: usize) -> Result<Fourier<T>, OpError> {
     // The plan lives outside of the run's memory; asking for as much keeps it within the budget.
-    drop(run.allocate(0, DType::U8, &[Fourier::bytes(len)])?);
+    drop(run.allocate(0, DType::U8, &[Fourier::<T>::bytes(len)])?);
     Ok(Fourier::new(len)?)
 }
 
 /// A line of a transform and the scratch that goes with it, one a task.
-pub(super) struct Line {
-    pub data: Vec<Complex<f64>>,
-    scratch: Vec<Complex<f64>>,
+pub(super) struct Line<T> {
+    pub data: Vec<Complex<T>>,
+    scratch: Vec<Complex<T>>,
 }
 
-impl Line {
-    pub(super) fn new(fourier: &Fourier) -> Line {
+impl<T: Real> Line<T> {
+    pub(super) fn new(fourier: &Fourier<T>) -> Line<T> {
         Line {
             data: vec![Complex::default(); fourier.len()],
             scratch: vec![Complex::default(); fourier.scratch_len()],
         }
     }
 
-    pub(super) fn transform(&mut self, fourier: &Fourier, inverse: bool) {
+    pub(super) fn transform(&mut self, fourier: &Fourier<T>, inverse: bool) {
         if inverse {
             fourier.inverse(&mut self.data, &mut self.scratch);
         } else {
@@ -51,9 +51,9 @@ impl Line {
 }
 
 /// The number at place `at` of numbers that lie as real parts alone, or as real and imaginary parts.
-pub(super) fn number(data: &[f64], parts: usize, at: usize) -> Complex<f64> {
+pub(super) fn number<T: Real>(data: &[T], parts: usize, at: usize) -> Complex<T> {
     match parts {
-        1 => Complex { re: data[at], im: 0.0 },
+        1 => Complex { re: data[at], im: T::ZERO },
         _ => Complex { re: data[2 * at], im: data[2 * at + 1] },
     }
 }

@@ -162,7 +162,7 @@ impl Op for CosineWindow {
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let Some(size) = build.graph().node(node).input(0) else { return Ok(None) };
         let number = |build: &mut Build<'_>, x: f64| build.constant(Tensor::scalar(x));
-        let cast = |to| Cast { round_mode: "up".into(), saturate: true, to };
+        let cast = Cast::new;
         let size = build.add(cast(DType::F64), &[size]);
         let (zero, one) = (number(build, 0.0), number(build, 1.0));
         let period = if self.periodic { size } else { build.add(Binary::of(&binary::SUB), &[size, one]) };

@@ -1,6 +1,7 @@
 //! [Split](https://onnx.ai/onnx/operators/onnx__Split.html): a tensor cut into several along an axis.
 
 use super::axes::front_axis;
+use crate::math::cast::Cast;
 use crate::{Case, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
     Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Type, Unknown, axis_index, kernel,
@@ -31,14 +32,17 @@ pub static ROOM: Room = Room {
             to: 2,
             up: |d| {
                 // The first version could also take the lengths as an input, of the type of the data.
-                if d.input(1).is_some() {
-                    let lengths = d.constant(1).ok_or_else(|| {
-                        OpError::unsupported("Split of opset 1 with computed lengths")
-                            .help("raise the model's opset to 13")
-                    })?;
-                    let lengths = lengths.cast(DType::I64, CastRules::default())?;
-                    d.attributes.set("split", lengths.values::<i64>()?.into_owned());
-                    d.drop_input(1);
+                let Some(lengths) = d.input(1) else { return Ok(()) };
+                match d.constant(1) {
+                    Some(lengths) => {
+                        let lengths = lengths.cast(DType::I64, CastRules::default())?;
+                        d.attributes.set("split", lengths.values::<i64>()?.into_owned());
+                        d.drop_input(1);
+                    }
+                    None => {
+                        let lengths = d.add(Cast::new(DType::I64), &[lengths]);
+                        d.set_input(1, Some(lengths));
+                    }
                 }
                 Ok(())
             },

@@ -1,7 +1,12 @@
 //! [Tile](https://onnx.ai/onnx/operators/onnx__Tile.html): a tensor repeated along its axes.
 
+use super::constant_of_shape::ConstantOfShape;
 use super::moves::{Move, move_elements};
-use crate::{Case, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
+use super::reshape::Reshape;
+use super::scatter_elements::ScatterElements;
+use super::shape::Shape;
+use crate::math::cast::Cast;
+use crate::{Case, Draft, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
     Call, Dims, InferCtx, Kernel, Op, OpError, Param, ShownDims, Signature, Unknown, axis_index, kernel,
     shared,
@@ -31,22 +36,34 @@ pub static ROOM: Room = Room {
         to: 6,
         // The first version repeated along one axis; both numbers were tensors of the type of the data.
         up: |d| {
-            let number = |d: &crate::Draft<'_>, slot: usize, what: &str| match d.constant(slot) {
-                Some(tensor) => match tensor.cast(DType::I64, CastRules::default())?.to_i64s()?.as_slice() {
-                    [one] => Ok(*one),
-                    _ => Err(OpError::new(format!("{what} must be one number"))),
-                },
-                None => Err(OpError::unsupported(format!("Tile of opset 1 with computed {what}"))
-                    .help("raise the model's opset to 6")),
+            let (Some(x), Some(tiles), Some(axis)) = (d.input(0), d.input(1), d.input(2)) else {
+                return Err(OpError::new("Tile of opset 1 needs three inputs"));
             };
-            let (tiles, axis) = (number(d, 1, "tiles")?, number(d, 2, "axis")?);
-            let rank = d.rank(0).ok_or_else(|| {
-                OpError::unsupported("Tile of opset 1 on a tensor of unknown rank")
-                    .help("state the shapes of the model's inputs, or raise its opset to 6")
-            })?;
-            let mut repeats = vec![1; rank];
-            repeats[axis_index(axis, rank)?] = tiles;
-            let repeats = d.add_constant(Tensor::new(&[rank], &repeats)?);
+            let number = |d: &Draft<'_>, slot| -> Result<Option<i64>, OpError> {
+                let Some(tensor) = d.constant(slot) else { return Ok(None) };
+                let numbers = tensor.cast(DType::I64, CastRules::default())?.to_i64s()?;
+                Ok((numbers.len() == 1).then(|| numbers[0]))
+            };
+            let repeats = match (d.rank(0), number(d, 1)?, number(d, 2)?) {
+                (Some(rank), Some(tiles), Some(axis)) => {
+                    let mut repeats = vec![1; rank];
+                    repeats[axis_index(axis, rank)?] = tiles;
+                    d.add_constant(Tensor::new(&[rank], &repeats)?)
+                }
+                // Ones, with the number of tiles put in the axis' place.
+                _ => {
+                    let sizes = d.add(Shape { end: None, start: 0 }, &[x]);
+                    let rank = d.add(Shape { end: None, start: 0 }, &[sizes]);
+                    let ones = d.add(ConstantOfShape { value: Some(ints(&[1], &[1])) }, &[rank]);
+                    let line = d.add_constant(ints(&[1], &[1]));
+                    let [axis, tiles] = [axis, tiles].map(|number| {
+                        let number = d.add(Cast::new(DType::I64), &[number]);
+                        d.add(Reshape { allowzero: false }, &[number, line])
+                    });
+                    let put = ScatterElements { axis: 0, reduction: "none".to_owned() };
+                    d.add(put, &[ones, axis, tiles])
+                }
+            };
             d.set_input(1, Some(repeats));
             d.drop_input(2);
             Ok(())

@@ -11,6 +11,7 @@ mod rows;
 mod sound;
 pub(crate) mod spec;
 
+use crate::outputs;
 use crate::progress::Progress;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::{Image, Picture};
@@ -26,6 +27,8 @@ pub(crate) struct Call<'a> {
     pub(crate) model: Option<&'a Path>,
     pub(crate) source: Option<&'a Path>,
     pub(crate) out: &'a Path,
+    /// The `.npz` file for the outputs of all runs.
+    pub(crate) outputs: Option<&'a Path>,
     pub(crate) threads: usize,
 }
 
@@ -42,7 +45,7 @@ pub(crate) enum Source {
 /// What there is to show.
 pub(crate) struct Results {
     pub(crate) source: Source,
-    /// For each run, the outputs that are shown, by name.
+    /// For each run, the outputs that are shown (all of them where they are written, too), by name.
     pub(crate) runs: Vec<Vec<(String, Tensor)>>,
     pub(crate) metadata: Vec<(String, String)>,
     /// The recipe's folder.
@@ -74,6 +77,9 @@ impl Results {
 /// # Errors
 /// When the recipe, its files or the model are at fault.
 pub(crate) fn run(call: &Call<'_>) -> Result<()> {
+    if let Some(to) = call.outputs {
+        ensure!(outputs::is_npz(to), "a recipe writes its outputs as an .npz file, not as {}", to.display());
+    }
     let recipe = Recipe::open(call.recipe)?;
     let place = || call.recipe.display().to_string();
     let folder =
@@ -97,8 +103,15 @@ pub(crate) fn run(call: &Call<'_>) -> Result<()> {
 
     let (feed, source) = feed(&recipe, source_path.as_deref()).with_context(place)?;
     let start = Instant::now();
-    let runs = run_all(&recipe, &session, feed).with_context(|| model_path.display().to_string())?;
+    let kept: Vec<&str> = match call.outputs {
+        Some(_) => session.outputs().iter().map(|port| port.name.as_str()).collect(),
+        None => recipe.show.iter().map(Show::output).collect::<Result<_>>()?,
+    };
+    let runs = run_all(&kept, &session, feed).with_context(|| model_path.display().to_string())?;
     let took = start.elapsed();
+    if let Some(to) = call.outputs {
+        outputs::write_runs(to, &runs).with_context(|| format!("cannot write {}", to.display()))?;
+    }
 
     let name = folder.canonicalize().ok().and_then(|f| Some(f.file_name()?.to_owned()));
     let results = Results {
@@ -213,9 +226,8 @@ fn feed(recipe: &Recipe, path: Option<&Path>) -> Result<(Feed, Source)> {
     Ok((feed, source))
 }
 
-fn run_all(recipe: &Recipe, session: &Session, mut feed: Feed) -> Result<Vec<Vec<(String, Tensor)>>> {
+fn run_all(kept: &[&str], session: &Session, mut feed: Feed) -> Result<Vec<Vec<(String, Tensor)>>> {
     let count = feed.windows.iter().map(|(_, w)| w.len()).min().unwrap_or(1);
-    let shown: Vec<&str> = recipe.show.iter().map(Show::output).collect::<Result<_>>()?;
     let mut progress = Progress::new(count);
     let mut runs = Vec::with_capacity(count);
     for i in 0..count {
@@ -234,7 +246,7 @@ fn run_all(recipe: &Recipe, session: &Session, mut feed: Feed) -> Result<Vec<Vec
                 slot.1 = next;
             }
         }
-        runs.push(shown.iter().map(|name| Ok((name.to_string(), tensor(name)?))).collect::<Result<_>>()?);
+        runs.push(kept.iter().map(|name| Ok((name.to_string(), tensor(name)?))).collect::<Result<_>>()?);
         progress.step();
     }
     progress.finish();
