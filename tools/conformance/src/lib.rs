@@ -8,6 +8,7 @@
 
 mod compare;
 mod coverage;
+mod draws;
 mod page;
 mod report;
 mod run;

@@ -33,14 +33,15 @@ fn page(report: &Report, title: &str) -> Result<String, std::fmt::Error> {
         out,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title><style>{STYLE}</style>\
-         <h1>{0}</h1><p>{1} of {2} cases pass; {3} give a wrong output, {4} end in an error, {5} panic, crash or \
-         hang.</p><h2>Suites</h2>",
+         <h1>{0}</h1><p>{1} of {2} cases pass; {6} are draws of random numbers, right in type, shape and statistics; {3} \
+         give a wrong output, {4} end in an error, {5} panic, crash or hang.</p><h2>Suites</h2>",
         escape(title),
         total.passed,
         total.cases,
         total.wrong,
         total.errors,
-        total.broken
+        total.broken,
+        total.drawn
     )?;
     tallies(&mut out, "suite", report.by_suite().iter())?;
     write!(out, "<h2>Operators</h2><p>A case counts for every operator in its model.</p>")?;
@@ -52,6 +53,7 @@ fn page(report: &Report, title: &str) -> Result<String, std::fmt::Error> {
         (Verdict::Timeout, "took too long"),
         (Verdict::Wrong, "gave a wrong output"),
         (Verdict::Error, "ended in an error"),
+        (Verdict::Drawn, "are draws of random numbers, right in type, shape and statistics"),
     ] {
         let rows: Vec<_> = report.rows.iter().filter(|r| r.outcome.verdict == verdict).collect();
         if rows.is_empty() {

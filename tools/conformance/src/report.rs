@@ -28,6 +28,8 @@ pub struct Tally {
     pub cases: usize,
     /// Passed.
     pub passed: usize,
+    /// Cannot be repeated, being a draw of random numbers, but are right in type, shape and statistics.
+    pub drawn: usize,
     /// Gave a wrong output.
     pub wrong: usize,
     /// Ended with an error.
@@ -43,11 +45,12 @@ impl Tally {
         self.cases += 1;
         match row.outcome.verdict {
             Verdict::Passed => self.passed += 1,
+            Verdict::Drawn => self.drawn += 1,
             Verdict::Wrong => self.wrong += 1,
             Verdict::Error => self.errors += 1,
             Verdict::Panic | Verdict::Crash | Verdict::Timeout => self.broken += 1,
         }
-        if row.outcome.verdict != Verdict::Passed && self.first.is_none() {
+        if !matches!(row.outcome.verdict, Verdict::Passed | Verdict::Drawn) && self.first.is_none() {
             self.first = Some((row.name.clone(), row.outcome.message.clone()));
         }
     }
@@ -93,9 +96,11 @@ impl Report {
 
     /// The tables for a terminal; operators that pass everywhere are left out unless `all`.
     pub fn to_text(&self, all: bool) -> String {
-        let mut suites = table(&["suite", "cases", "passed", "wrong", "error", "panic, crash, hang"]);
+        let mut suites =
+            table(&["suite", "cases", "passed", "random", "wrong", "error", "panic, crash, hang"]);
         let mut line = |name: &str, t: &Tally| {
-            suites.add_row([name, &n(t.cases), &n(t.passed), &n(t.wrong), &n(t.errors), &n(t.broken)]);
+            let counts = [t.cases, t.passed, t.drawn, t.wrong, t.errors, t.broken];
+            suites.add_row(std::iter::once(name.to_owned()).chain(counts.map(n)));
         };
         for (suite, tally) in self.by_suite() {
             line(suite, &tally);
@@ -103,7 +108,7 @@ impl Report {
         line("all", &self.total());
         let mut ops = table(&["operator", "cases", "passed", "first case that fails, and why"]);
         for (op, tally) in self.by_op() {
-            if all || tally.passed < tally.cases {
+            if all || tally.passed + tally.drawn < tally.cases {
                 let first = tally
                     .first
                     .as_ref()
@@ -111,7 +116,7 @@ impl Report {
                 ops.add_row([op, &n(tally.cases), &n(tally.passed), &first]);
             }
         }
-        numbers_right(&mut suites, 1..6);
+        numbers_right(&mut suites, 1..7);
         numbers_right(&mut ops, 1..3);
         let mut text = format!("{suites}\n");
         if ops.row_count() > 0 {

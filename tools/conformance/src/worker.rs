@@ -1,4 +1,4 @@
-use crate::{Case, DataSet, Tolerance, compare};
+use crate::{Case, DataSet, Tolerance, compare, draws};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use oxidane::{Datum, Model, SessionOptions};
@@ -24,6 +24,8 @@ pub enum Runtime {
 pub enum Verdict {
     /// All outputs are as expected.
     Passed,
+    /// The case is one draw of random numbers, which nobody can repeat; type, shape and statistics are right.
+    Drawn,
     /// An output is not.
     Wrong,
     /// The model could not be imported, compiled or run; the error says why.
@@ -41,7 +43,7 @@ pub enum Verdict {
 pub struct Outcome {
     /// How it ended.
     pub verdict: Verdict,
-    /// The first error; empty for a case that passed.
+    /// The first error; empty where there is none.
     pub message: String,
     /// Whether the model was read and understood; false for a case whose process died.
     pub imported: bool,
@@ -53,9 +55,9 @@ pub struct Outcome {
 pub fn run_case(case: &Case, runtime: Runtime, threads: usize) -> Outcome {
     let ops = catch_unwind(|| operators(&case.model)).unwrap_or_default();
     let mut imported = false;
-    let checked = catch_unwind(AssertUnwindSafe(|| check(case, runtime, threads, &mut imported)));
+    let checked = catch_unwind(AssertUnwindSafe(|| check(case, &ops, runtime, threads, &mut imported)));
     let (verdict, message) = match checked {
-        Ok(Ok(())) => (Verdict::Passed, String::new()),
+        Ok(Ok(verdict)) => (verdict, String::new()),
         Ok(Err(Fault::Wrong(what))) => (Verdict::Wrong, what),
         Ok(Err(Fault::Error(what))) => (Verdict::Error, what),
         Err(panic) => {
@@ -76,7 +78,14 @@ fn error(e: impl std::fmt::Display) -> Fault {
     Fault::Error(e.to_string())
 }
 
-fn check(case: &Case, runtime: Runtime, threads: usize, imported: &mut bool) -> Result<(), Fault> {
+fn check(
+    case: &Case,
+    ops: &[String],
+    runtime: Runtime,
+    threads: usize,
+    imported: &mut bool,
+) -> Result<Verdict, Fault> {
+    let mut verdict = Verdict::Passed;
     let mut model = Model::from_bytes(case.model.clone(), None).map_err(error)?;
     *imported = true;
     if runtime == Runtime::Full {
@@ -100,11 +109,19 @@ fn check(case: &Case, runtime: Runtime, threads: usize, imported: &mut bool) -> 
             return Err(Fault::Wrong(format!("{} outputs, expected {}", outputs.len(), expected.len())));
         }
         for (i, (actual, expected)) in outputs.iter().zip(&expected).enumerate() {
-            compare(actual, expected, case.tolerance)
-                .map_err(|what| Fault::Wrong(format!("data set {number}, output {i} {what}")))?;
+            let Err(what) = compare(actual, expected, case.tolerance) else { continue };
+            let what = match draws::fair(&case.model, ops, set) {
+                Some(Ok(())) => {
+                    verdict = Verdict::Drawn;
+                    continue;
+                }
+                Some(Err(statistics)) => statistics,
+                None => what,
+            };
+            return Err(Fault::Wrong(format!("data set {number}, output {i} {what}")));
         }
     }
-    Ok(())
+    Ok(verdict)
 }
 
 /// The operators of a model, functions and bodies included, as `domain.Name` or `Name`.

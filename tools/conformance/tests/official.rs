@@ -3,7 +3,10 @@
 use std::process::Command;
 
 /// How many pass; raise it with what is built.
-const PASSING: usize = 2023;
+const PASSING: usize = 2025;
+
+/// How many are a draw of random numbers that nobody can repeat, and right in type, shape and statistics.
+const DRAWN: usize = 6;
 
 #[test]
 fn official_cases_pass() {
@@ -16,6 +19,6 @@ fn official_cases_pass() {
     assert!(done.status.success(), "{shown}{}", String::from_utf8_lossy(&done.stderr));
     let total = shown.lines().find(|l| l.trim_start().starts_with("all ")).expect("a line of totals");
     let counts: Vec<usize> = total.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [cases, .., crashed] = counts[..] else { panic!("not a line of totals: {total}") };
-    assert_eq!((cases, crashed), (2033, 0), "{total}");
+    let [cases, _, drawn, .., crashed] = counts[..] else { panic!("not a line of totals: {total}") };
+    assert_eq!((cases, drawn, crashed), (2033, DRAWN, 0), "{total}");
 }
