@@ -295,6 +295,9 @@ impl Op for Binary {
         if let (Some(a), Some(b)) = (ctx.ints(0), ctx.ints(1)) {
             self.track(ctx, &a, &b);
         }
+        if let F::Logic(operator) = self.function {
+            track_logic(ctx, operator);
+        }
         Ok(())
     }
 
@@ -412,6 +415,31 @@ impl Binary {
         if let Some(dims) = dims {
             ctx.set_ints(0, dims, scalar);
         }
+    }
+}
+
+/// Carries conditions on sizes, which comparisons decide, through logic.
+fn track_logic(ctx: &mut InferCtx<'_>, operator: Bitwise) {
+    let bits = |input| {
+        let tensor = ctx.constant(input).filter(|t| t.rank() <= 1 && t.len() <= 64)?;
+        Some((tensor.values::<u8>().ok()?.into_owned(), tensor.rank() == 0))
+    };
+    let (Some((a, x)), Some((b, y))) = (bits(0), bits(1)) else { return };
+    let count = if a.len() == 1 { b.len() } else { a.len() };
+    if ![a.len(), b.len()].iter().all(|&n| n == 1 || n == count) {
+        return;
+    }
+    let at = |bits: &[u8], i: usize| bits[if bits.len() == 1 { 0 } else { i }] != 0;
+    let values: Vec<bool> = (0..count)
+        .map(|i| match (operator, at(&a, i), at(&b, i)) {
+            (Bitwise::And, a, b) => a && b,
+            (Bitwise::Or, a, b) => a || b,
+            (_, a, b) => a != b,
+        })
+        .collect();
+    let shape: &[usize] = if x && y { &[] } else { &[count] };
+    if let Ok(tensor) = Tensor::from_bools(shape, &values) {
+        ctx.set_constant(0, tensor);
     }
 }
 
