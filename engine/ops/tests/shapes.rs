@@ -1,12 +1,13 @@
 //! Shape arithmetic as exporters write it stays symbolic: sizes are computed from sizes and used as such.
 
 use oxidane_graph::{Build, Dim, Graph, Inference, Op, ShownDims, Type, ValueId, infer};
-use oxidane_ops::ints;
+use oxidane_ops::nn::conv_transpose::ConvTranspose;
 use oxidane_ops::tensor::{
     concat::Concat, constant_of_shape::ConstantOfShape, expand::Expand, flatten::Flatten, gather::Gather,
     range::Range, reshape::Reshape, shape::Shape, size::Size, slice::Slice, split::Split, squeeze::Squeeze,
     tile::Tile, transpose::Transpose, unsqueeze::Unsqueeze,
 };
+use oxidane_ops::{ints, noise};
 use oxidane_tensor::DType;
 use std::sync::Arc;
 
@@ -195,5 +196,28 @@ fn expanding_to_what_is_not_known_keeps_what_cannot_change() {
             .unwrap();
         made.set_outputs(vec![y]);
         assert_eq!(output(made), expected);
+    }
+}
+
+#[test]
+fn attributes_of_another_rank_than_symbolic_sizes_are_refused() {
+    let sizes = [Dim::known(1), Dim::known(1), Dim::symbol("h"), Dim::symbol("w")];
+    for kernel_shape in [vec![3], vec![3; 3]] {
+        let mut made = graph(&sizes, |build, x| {
+            let weights = build.constant(noise(&[1, 2, 3, 3], 1));
+            let op = ConvTranspose {
+                auto_pad: "NOTSET".into(),
+                dilations: None,
+                group: 1,
+                kernel_shape: Some(kernel_shape.clone()),
+                output_padding: Some(vec![1]),
+                output_shape: Some(vec![10, 8]),
+                pads: None,
+                strides: None,
+            };
+            build.add(op, &[x, weights])
+        });
+        let problems = infer(&mut made).problems;
+        assert!(problems.iter().any(|p| p.to_string().contains("kernel_shape")), "{problems:?}");
     }
 }

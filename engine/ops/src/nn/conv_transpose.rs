@@ -174,7 +174,13 @@ impl ConvTranspose {
         let sliding = self.sliding();
         let taps: Dims = match &self.kernel_shape {
             Some(k) if k.len() == rank => k.iter().map(|&k| Dim::from(k)).collect(),
-            _ => Dims::from_slice(&w[2..]),
+            Some(k) => {
+                return Err(OpError::new(format!(
+                    "kernel_shape {k:?} does not fit the weights {}, which have {rank} spatial sizes",
+                    ShownDims(w)
+                )));
+            }
+            None => Dims::from_slice(&w[2..]),
         };
         let window = sliding.unresolved(Some(&sizes(&taps).unwrap_or_else(|| vec![1; rank])))?;
         let auto_pad = sliding.auto_pad()?;
