@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use oxidane_graph::{
     Attributes, Findings, Graph, Id, Inference, MAX_DEPTH, NodeId, NodeSpec, Op, OpError, Opaque, Place,
-    Problem, Type, ValueId, qualified,
+    Problem, Source, Type, ValueId, qualified,
 };
 use oxidane_ops::control::call::Call;
 use oxidane_ops::tensor::constant::Constant;
+use oxidane_ops::training::gradient;
 use oxidane_ops::{Draft, room};
 use oxidane_tensor::Tensor;
 use smallvec::SmallVec;
@@ -550,6 +551,9 @@ impl<'p> Importer<'p> {
         if reason.is_empty() {
             let result = match self.functions.get(key) {
                 Some(function) => self.call(level, frame, &item, function, &mut made),
+                None if (domain(proto.domain()), proto.op_type()) == (gradient::DOMAIN, gradient::NAME) => {
+                    self.gradient(level, frame, &item, &mut made)
+                }
                 None => self.standard(level, frame, &item, &mut made),
             };
             if let Err(error) = result {

@@ -5,6 +5,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::rc::Rc;
 
 use oxidane_graph::MAX_DEPTH;
+use oxidane_ops::training::gradient;
 
 use crate::function::graphs;
 use crate::proto::{GraphProto, NodeProto};
@@ -46,9 +47,13 @@ impl<'p> FreeNames<'p> {
         free
     }
 
-    /// What a node reads: its inputs, then what its graphs read from outside.
+    /// What a node reads: its inputs, what a Gradient names, then what its graphs read from outside.
     pub(crate) fn of_node(&mut self, node: &'p NodeProto) -> Vec<&'p str> {
         let mut read: Vec<&str> = node.input.iter().map(String::as_str).collect();
+        if (node.domain(), node.op_type()) == (gradient::DOMAIN, gradient::NAME) {
+            let spelled = node.attribute.iter().flat_map(|a| a.strings.iter().map(|s| &s[..]).chain([a.s()]));
+            read.extend(spelled.filter_map(|name| std::str::from_utf8(name).ok()));
+        }
         for inner in node.attribute.iter().flat_map(graphs) {
             read.extend(self.of(inner).iter());
         }

@@ -271,3 +271,11 @@ fn a_split_into_more_pieces_than_it_has_outputs_is_not_written() {
     let error = model.to_proto(Some(13)).expect_err("opset 13 cannot say it").to_string();
     has(&error, &["num_outputs is 4294967296", "2 outputs"]);
 }
+
+#[test]
+fn axes_of_two_dimensions_do_not_become_a_list() {
+    let text = "g (float[3,n,2] x) => (float[3,1,2] y) <int64[1,1] axes = {2147483648}> { y = ReduceMean (x, axes) }";
+    let (model, _) = Model::from_proto_leniently(model(text), None);
+    let error = model.to_proto(Some(13)).expect_err("opset 13 has a list of axes").to_string();
+    has(&error, &["`axes`", "[1, 1]", "must be a list"]);
+}

@@ -28,6 +28,7 @@ pub use report::{Fired, Refusal, Report};
 pub use site::Site;
 
 use oxidane_graph::{Graph, Id, Inference, MAX_DEPTH, infer};
+use oxidane_ops::training::gradient;
 
 /// When a pass runs; the order is that of the variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +83,12 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
     let mut report = Report::new(graph);
     if let Err(problems) = graph.verify() {
         report.unfit = problems.0.first().map(ToString::to_string);
+        return report;
+    }
+    if options.level() >= Level::Basic
+        && let Err(error) = gradient::inline(graph)
+    {
+        report.unfit = Some(error.to_string());
         return report;
     }
     let mut run = Run { options, report: &mut report, walk: Inference::default() };

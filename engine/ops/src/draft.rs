@@ -146,7 +146,7 @@ impl<'g> Draft<'g> {
     /// The integers of a constant input, for an older form that has them as attribute `name`.
     ///
     /// # Errors
-    /// When the input is given but not constant.
+    /// When the input is given but not constant, or has several dimensions.
     pub fn constant_ints(&self, slot: usize, name: &str) -> Result<Option<Vec<i64>>, OpError> {
         if self.input(slot).is_none() {
             return Ok(None);
@@ -157,6 +157,12 @@ impl<'g> Draft<'g> {
             ))
             .help("export to a later opset")
         })?;
+        if tensor.rank() > 1 {
+            return Err(OpError::new(format!(
+                "input {slot} (`{name}`) is of shape {:?}, but must be a list",
+                tensor.shape()
+            )));
+        }
         match tensor.dtype() {
             oxidane_tensor::DType::I32 => {
                 Ok(Some(tensor.values::<i32>()?.iter().map(|&v| v.into()).collect()))

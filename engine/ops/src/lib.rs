@@ -9,9 +9,11 @@
 pub mod attention;
 mod case;
 pub mod control;
+pub mod differentiate;
 mod draft;
 #[doc(hidden)]
 pub mod expansion;
+mod formula;
 mod interpret;
 pub mod math;
 pub mod microsoft;

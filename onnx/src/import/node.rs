@@ -299,6 +299,77 @@ impl<'p> Importer<'p> {
     }
 }
 
+impl<'p> Importer<'p> {
+    /// Reads a Gradient, which names values of the graph around it: it becomes a call of their derivatives.
+    pub(super) fn gradient(
+        &mut self,
+        level: &mut Level<'p>,
+        frame: &Frame<'p>,
+        item: &Item<'p>,
+        made: &mut Made,
+    ) -> Result<(), OpError> {
+        if !frame.opsets.contains_key(gradient::DOMAIN) {
+            return Err(OpError::new(format!("its domain `{}` is not imported", gradient::DOMAIN))
+                .help("add an opset_import of it to the model or function"));
+        }
+        let names = |key: &str| -> Result<Vec<String>, OpError> {
+            Ok(item.attributes.value::<Vec<String>>(key)?.unwrap_or_default())
+        };
+        let (xs, zs) = (names("xs")?, names("zs")?);
+        let y = item.attributes.value::<String>("y")?;
+        let y = y.ok_or_else(|| OpError::new("attribute `y` is required but missing"))?;
+        if xs.is_empty() {
+            return Err(OpError::new("attribute `xs` is required but missing"));
+        }
+        let given: SmallVec<[ValueId; 4]> = made.inputs.iter().flatten().copied().collect();
+        let count = xs.len() + zs.len();
+        if given.len() != count || made.inputs.len() != count {
+            return Err(OpError::new(format!(
+                "has {} inputs, but `xs` and `zs` name {count} values",
+                given.len()
+            ))
+            .help("give one input for each name, those of `xs` first"));
+        }
+        if item.proto.output.len() > xs.len() {
+            return Err(OpError::new(format!(
+                "has {} outputs, but `xs` names {} values",
+                item.proto.output.len(),
+                xs.len()
+            )));
+        }
+        let graph = &level.graph;
+        let value = |name: &String| {
+            let known = graph
+                .value_named(&frame.name(name))
+                .filter(|&v| !matches!(graph.value(v).source(), Source::Undefined));
+            known.ok_or_else(|| {
+                OpError::new(format!("names `{name}`, which nothing before it in the same graph defines"))
+                    .help("correct the name, or put the node behind what it differentiates")
+            })
+        };
+        let by: Vec<ValueId> = xs.iter().chain(&zs).map(value).collect::<Result<_, _>>()?;
+        let mut seen = HashSet::new();
+        if let Some(twice) = by.iter().position(|v| !seen.insert(*v)) {
+            let name = xs.iter().chain(&zs).nth(twice).map_or("", String::as_str);
+            return Err(OpError::new(format!("names `{name}` twice in `xs` and `zs`")));
+        }
+        let of = value(&y)?;
+        let types: Vec<Option<Type>> = given.iter().map(|&v| graph.value(v).ty().cloned()).collect();
+        let wanted = item.proto.output.len();
+        let (body, captured) = gradient::function(graph, &by, &types, wanted, of)?;
+        made.outputs = self.outputs(level, frame, item.proto, item.index);
+        made.op = Some(Arc::new(Call {
+            domain: gradient::DOMAIN.to_owned(),
+            name: gradient::NAME.to_owned(),
+            overload: String::new(),
+            attributes: item.attributes.clone(),
+        }));
+        made.captured = captured;
+        made.bodies = vec![(body, Findings::default())];
+        Ok(())
+    }
+}
+
 /// The subgraphs in the order in which an operator keeps them.
 fn sorted<'p>(
     names: &[&str],

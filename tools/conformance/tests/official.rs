@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// How many pass; raise it with what is built.
-const PASSING: usize = 2025;
+const PASSING: usize = 2027;
 
 /// How many are a draw of random numbers that nobody can repeat, and right in type, shape and statistics.
 const DRAWN: usize = 6;

@@ -74,7 +74,15 @@ impl Op for Call {
 /// # Errors
 /// When a call has no body that fits it.
 pub fn inline(graph: &mut Graph) -> Result<(), OpError> {
-    if !has_calls(graph) {
+    inline_calls(graph, &|_| true)
+}
+
+/// As [`inline`], for the calls that `which` picks.
+///
+/// # Errors
+/// When a call has no body that fits it.
+pub fn inline_calls(graph: &mut Graph, which: &dyn Fn(&Call) -> bool) -> Result<(), OpError> {
+    if !has_calls(graph, which) {
         return Ok(());
     }
     let old = std::mem::take(graph);
@@ -98,14 +106,18 @@ pub fn inline(graph: &mut Graph) -> Result<(), OpError> {
         carry(&old, id, &mut new, made);
         map.insert(id, made);
     }
-    splice(old, &mut new, &map).map(|outputs| {
+    splice(old, &mut new, &map, which).map(|outputs| {
         new.set_outputs(outputs);
         *graph = new;
     })
 }
 
-fn has_calls(graph: &Graph) -> bool {
-    graph.nodes().any(|(_, node)| node.op().is::<Call>() || node.bodies().iter().any(has_calls))
+/// Whether there are calls that `which` picks, in bodies too.
+pub fn has_calls(graph: &Graph, which: &dyn Fn(&Call) -> bool) -> bool {
+    graph.nodes().any(|(_, node)| {
+        node.op().downcast::<Call>().is_some_and(which)
+            || node.bodies().iter().any(|body| has_calls(body, which))
+    })
 }
 
 fn carry(old: &Graph, from: ValueId, new: &mut Graph, to: ValueId) {
@@ -120,7 +132,12 @@ fn carry(old: &Graph, from: ValueId, new: &mut Graph, to: ValueId) {
 }
 
 /// Adds the nodes of `old` to `new`, whose values `map` gives, and returns the outputs.
-fn splice(mut old: Graph, new: &mut Graph, map: &HashMap<ValueId, ValueId>) -> Result<Vec<ValueId>, OpError> {
+fn splice(
+    mut old: Graph,
+    new: &mut Graph,
+    map: &HashMap<ValueId, ValueId>,
+    which: &dyn Fn(&Call) -> bool,
+) -> Result<Vec<ValueId>, OpError> {
     let to = |v: &Option<ValueId>| v.and_then(|v| map.get(&v).copied());
     let order = old.order().map_err(|_| OpError::new("the graph has a cycle"))?;
     for id in order {
@@ -128,13 +145,13 @@ fn splice(mut old: Graph, new: &mut Graph, map: &HashMap<ValueId, ValueId>) -> R
         let node = old.node(id);
         let inputs: Vec<Option<ValueId>> = node.inputs().iter().map(to).collect();
         let outputs: Vec<Option<ValueId>> = node.outputs().iter().map(to).collect();
-        if node.op().is::<Call>() {
+        if node.op().downcast::<Call>().is_some_and(which) {
             let body = bodies.pop().ok_or_else(|| OpError::new("a call has no body"))?;
-            expand(body, new, &inputs, &outputs)?;
+            expand(body, new, &inputs, &outputs, which)?;
             continue;
         }
         for body in &mut bodies {
-            inline(body)?;
+            inline_calls(body, which)?;
         }
         new.add_node(NodeSpec {
             captures: node.captures(),
@@ -154,6 +171,7 @@ fn expand(
     new: &mut Graph,
     inputs: &[Option<ValueId>],
     outputs: &[Option<ValueId>],
+    which: &dyn Fn(&Call) -> bool,
 ) -> Result<(), OpError> {
     let given: Vec<ValueId> = inputs.iter().flatten().copied().collect();
     if given.len() != body.inputs().len() {
@@ -185,7 +203,7 @@ fn expand(
         carry(&body, id, new, made);
         map.insert(id, made);
     }
-    splice(body, new, &map)?;
+    splice(body, new, &map, which)?;
     for (inner, outer) in copies {
         if let Some(&from) = map.get(&inner) {
             Build::new(new, "").define(Arc::new(Identity {}), &[Some(from)], &[Some(outer)])?;

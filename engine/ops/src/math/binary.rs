@@ -3,7 +3,8 @@
 //! [Equal](https://onnx.ai/onnx/operators/onnx__Equal.html),
 //! [And](https://onnx.ai/onnx/operators/onnx__And.html) and the like.
 
-use crate::math::broadcast::{self, BROADCAST, unbroadcast};
+use crate::formula::Formula;
+use crate::math::broadcast::{self, BROADCAST};
 use crate::math::by_type::by_type;
 use crate::math::unary::UNCONSUMED;
 use crate::{Case, Room, Step, bools, floats, ints, types};
@@ -337,19 +338,55 @@ impl Op for Binary {
         node: NodeId,
         outputs: &[Option<ValueId>],
     ) -> Result<Vec<Option<ValueId>>, OpError> {
-        if self.function != F::Number(Arithmetic::Mul) {
-            return Err(OpError::unsupported(format!("operator {} has no gradient rule", self.name())));
-        }
-        let (Some(a), Some(b)) = (build.graph().node(node).input(0), build.graph().node(node).input(1))
-        else {
-            return Err(OpError::new("Mul needs two inputs"));
-        };
         let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None, None]) };
-        let mut along = |operand, other| {
-            let full = build.add(Binary::of(&MUL), &[gradient, other]);
-            unbroadcast(build, full, operand).map(Some)
+        let y = build.graph().node(node).output(0);
+        let f = &mut Formula::new(build, node);
+        let (a, b) = (f.need(0)?, f.need(1)?);
+        let F::Number(operator) = self.function else {
+            // Bools and integers carry no derivatives.
+            return Ok(vec![None, None]);
         };
-        Ok(vec![along(a, b)?, along(b, a)?])
+        let (along_a, along_b) = match operator {
+            Arithmetic::Add => (gradient, gradient),
+            Arithmetic::Sub => (gradient, f.op("Neg", &[gradient])?),
+            Arithmetic::Mul => (f.op("Mul", &[gradient, b])?, f.op("Mul", &[gradient, a])?),
+            Arithmetic::Div => {
+                let along_a = f.op("Div", &[gradient, b])?;
+                let quotient = f.op("Div", &[a, b])?;
+                let product = f.op("Mul", &[along_a, quotient])?;
+                (along_a, f.op("Neg", &[product])?)
+            }
+            Arithmetic::Pow => {
+                let exponent = f.cast(b, f.dtype(a)?)?;
+                let one = f.number(1.0, a)?;
+                let less = f.op("Sub", &[exponent, one])?;
+                let power = f.op("Pow", &[a, less])?;
+                let slope = f.op("Mul", &[exponent, power])?;
+                let along_a = f.op("Mul", &[gradient, slope])?;
+                if !f.dtype(b)?.is_float() {
+                    return Ok(vec![Some(f.unbroadcast(along_a, a)?), None]);
+                }
+                // Powers of what is not above 0 are none of a real exponent.
+                let y = y.ok_or_else(|| OpError::new("the result of Pow is missing"))?;
+                let zero = f.number(0.0, a)?;
+                let over = f.op("Greater", &[a, zero])?;
+                let base = f.op("Where", &[over, a, one])?;
+                let log = f.op("Log", &[base])?;
+                let growth = f.op("Mul", &[y, log])?;
+                let along_b = f.op("Mul", &[gradient, growth])?;
+                (along_a, f.cast(along_b, f.dtype(b)?)?)
+            }
+            Arithmetic::PRelu => {
+                let zero = f.number(0.0, a)?;
+                let over = f.op("Greater", &[a, zero])?;
+                let (sloped, slope) = (f.op("Mul", &[gradient, b])?, f.op("Mul", &[gradient, a])?);
+                (f.op("Where", &[over, gradient, sloped])?, f.op("Where", &[over, zero, slope])?)
+            }
+            _ => {
+                return Err(OpError::unsupported(format!("operator {} has no gradient rule", self.name())));
+            }
+        };
+        Ok(vec![Some(f.unbroadcast(along_a, a)?), Some(f.unbroadcast(along_b, b)?)])
     }
 }
 

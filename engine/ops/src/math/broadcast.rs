@@ -145,15 +145,17 @@ fn add(
 /// of `operand`. Where symbols leave open which axes those are, the model finds out when it runs.
 ///
 /// # Errors
-/// When the rank of the operand or of the gradient is not known.
+/// When the rank of the operand is not known.
 pub fn unbroadcast(build: &mut Build<'_>, gradient: ValueId, operand: ValueId) -> Result<ValueId, OpError> {
-    let shape = |build: &Build<'_>, value: ValueId| {
-        build.ty(value).and_then(Type::shape).map(Dims::from_slice).ok_or_else(|| {
-            OpError::new("the gradient of a broadcast needs to know the ranks of the operands")
-                .help("declare the shapes of the model's inputs")
-        })
+    let shape =
+        |build: &Build<'_>, value: ValueId| build.ty(value).and_then(Type::shape).map(Dims::from_slice);
+    let target = shape(build, operand).ok_or_else(|| {
+        OpError::new("the gradient of a broadcast needs to know the rank of the operand")
+            .help("declare the shapes of the model's inputs")
+    })?;
+    let Some(full) = shape(build, gradient) else {
+        return unbroadcast_any(build, gradient, operand, target.len());
     };
-    let (target, full) = (shape(build, operand)?, shape(build, gradient)?);
     let extra = full.len().checked_sub(target.len()).ok_or_else(|| {
         OpError::new(format!("{} does not broadcast to {}", ShownDims(&target), ShownDims(&full)))
     })?;
@@ -172,7 +174,32 @@ pub fn unbroadcast(build: &mut Build<'_>, gradient: ValueId, operand: ValueId) -
             (0i64..).zip(pairs()).filter(|(_, (t, f))| **t == one && **f != one).map(|(i, _)| i).collect();
         return if repeated.is_empty() { Ok(sum) } else { reduce(build, sum, &repeated, true) };
     }
-    // The axes are where the two shapes differ.
+    unbroadcast_open(build, sum, operand)
+}
+
+/// As [`unbroadcast`], where the rank of the gradient is found out when the model runs.
+fn unbroadcast_any(
+    build: &mut Build<'_>,
+    gradient: ValueId,
+    operand: ValueId,
+    rank: usize,
+) -> Result<ValueId, OpError> {
+    let none = Attributes::new();
+    let number = |build: &mut Build<'_>, n: i64| -> Result<ValueId, OpError> {
+        Ok(build.constant(Tensor::new(&[], &[n])?))
+    };
+    let shape = add(build, "Shape", &none, &[gradient])?;
+    let all = add(build, "Size", &none, &[shape])?;
+    let (zero, one, own) = (number(build, 0)?, number(build, 1)?, number(build, rank as i64)?);
+    let extra = add(build, "Sub", &none, &[all, own])?;
+    let axes = add(build, "Range", &none, &[zero, extra, one])?;
+    let attributes = Attributes::new().with("keepdims", false).with("noop_with_empty_axes", true);
+    let sum = add(build, "ReduceSum", &attributes, &[gradient, axes])?;
+    unbroadcast_open(build, sum, operand)
+}
+
+/// Sums over the axes in which the shape of a value of the operand's rank differs from the operand's.
+fn unbroadcast_open(build: &mut Build<'_>, sum: ValueId, operand: ValueId) -> Result<ValueId, OpError> {
     let none = Attributes::new();
     let have = add(build, "Shape", &none, &[sum])?;
     let want = add(build, "Shape", &none, &[operand])?;

@@ -1,8 +1,10 @@
 //! [Cast](https://onnx.ai/onnx/operators/onnx__Cast.html): the elements in another type.
 
+use crate::formula::Formula;
 use crate::{Case, Form, Room, Step, attributes, bools, floats, ints, of_room, types};
 use oxidane_graph::{
-    Attribute, Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Type, Unknown, kernel, shared,
+    Attribute, Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Type, Unknown,
+    ValueId, kernel, shared,
 };
 use oxidane_tensor::{CastRules, DType, RoundMode, Tensor};
 use std::sync::Arc;
@@ -168,6 +170,22 @@ impl Op for Cast {
 
     fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
         infer_cast(ctx, self.to, rules(self.saturate, &self.round_mode)?)
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None]) };
+        let f = &mut Formula::new(build, node);
+        let from = f.dtype(f.need(0)?)?;
+        // Integers and bools on either side carry no derivative.
+        if !from.is_float() || !self.to.is_float() {
+            return Ok(vec![None]);
+        }
+        Ok(vec![Some(f.cast(gradient, from)?)])
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

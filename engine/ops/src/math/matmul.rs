@@ -1,9 +1,10 @@
 //! [MatMul](https://onnx.ai/onnx/operators/onnx__MatMul.html): the matrix product by NumPy's rule.
 
+use crate::formula::Formula;
 use crate::{Case, Form, Room, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, ShownDims, Signature, Unknown, broadcast_dims,
-    kernel, shared,
+    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, ShownDims, Signature, Unknown,
+    ValueId, broadcast_dims, kernel, shared,
 };
 use oxidane_kernels::matmul;
 use oxidane_tensor::{CastRules, DType};
@@ -114,6 +115,39 @@ impl Op for MatMul {
             _ => ctx.set_unranked(0, dtype),
         }
         Ok(())
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let Some(&Some(mut gradient)) = outputs.first() else { return Ok(vec![None, None]) };
+        let f = &mut Formula::new(build, node);
+        let (a, b) = (f.need(0)?, f.need(1)?);
+        let (flat_a, flat_b) = (f.rank(a)? == 1, f.rank(b)? == 1);
+        // A vector is a matrix of one row on the left, and of one column on the right.
+        let (first, last) = (f.ints(&[-2])?, f.ints(&[-1])?);
+        let row = if flat_a { f.op("Unsqueeze", &[a, first])? } else { a };
+        let column = if flat_b { f.op("Unsqueeze", &[b, last])? } else { b };
+        if flat_b {
+            gradient = f.op("Unsqueeze", &[gradient, last])?;
+        }
+        if flat_a {
+            gradient = f.op("Unsqueeze", &[gradient, first])?;
+        }
+        let (row_t, column_t) = (f.turned(row)?, f.turned(column)?);
+        let along_a = f.op("MatMul", &[gradient, column_t])?;
+        let along_b = f.op("MatMul", &[row_t, gradient])?;
+        let (mut along_a, mut along_b) = (f.unbroadcast(along_a, row)?, f.unbroadcast(along_b, column)?);
+        if flat_a {
+            along_a = f.op("Squeeze", &[along_a, first])?;
+        }
+        if flat_b {
+            along_b = f.op("Squeeze", &[along_b, last])?;
+        }
+        Ok(vec![Some(along_a), Some(along_b)])
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

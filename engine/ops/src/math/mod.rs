@@ -11,6 +11,7 @@ pub mod cast_like;
 pub mod clip;
 pub mod cum_prod;
 pub mod cum_sum;
+mod derivative;
 pub mod det;
 pub mod einsum;
 pub mod gemm;

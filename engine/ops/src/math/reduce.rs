@@ -2,6 +2,7 @@
 //! [ReduceMean](https://onnx.ai/onnx/operators/onnx__ReduceMean.html),
 //! [ReduceMax](https://onnx.ai/onnx/operators/onnx__ReduceMax.html) and the like, as rows of [`Reduce`].
 
+use crate::formula::{Formula, plain};
 use crate::math::binary::{Binary, MUL};
 use crate::math::by_type::by_type;
 use crate::math::unary::Unary;
@@ -335,6 +336,63 @@ impl Op for Reduce {
                 dtype => by_type!(dtype, number T => run_reduction::<T>(run, &op, &data, &axes)),
             }
         })
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None, None]) };
+        let y = build.graph().node(node).output(0);
+        let f = &mut Formula::new(build, node);
+        let (x, axes) = (f.need(0)?, f.input(1));
+        let shape = f.op("Shape", &[x])?;
+        let keepdims = self.keepdims;
+        // With the sizes of 1 again that were left out: without axes all of them, which a scalar needs none of.
+        let spread = |f: &mut Formula<'_, '_>, value| -> Result<ValueId, OpError> {
+            let kept = match axes {
+                Some(axes) if !keepdims => f.op("Unsqueeze", &[value, axes])?,
+                _ => value,
+            };
+            f.op("Expand", &[kept, shape])
+        };
+        let y = y.ok_or_else(|| OpError::new("the result is missing"))?;
+        let gradient = match self.reduction {
+            Reduction::Sum => spread(f, gradient)?,
+            Reduction::Mean => {
+                let (all, left) = (f.op("Size", &[x])?, f.op("Size", &[y])?);
+                let dtype = f.dtype(x)?;
+                let (all, left) = (f.cast(all, dtype)?, f.cast(left, dtype)?);
+                let share = f.op("Div", &[left, all])?;
+                let part = f.op("Mul", &[gradient, share])?;
+                spread(f, part)?
+            }
+            Reduction::Max | Reduction::Min => {
+                // Those that are it share alike.
+                let wide = spread(f, y)?;
+                let hit = f.op("Equal", &[x, wide])?;
+                let hit = f.cast(hit, f.dtype(x)?)?;
+                let attributes = plain()
+                    .with("keepdims", self.keepdims)
+                    .with("noop_with_empty_axes", self.noop_with_empty_axes);
+                let inputs: Vec<_> = [Some(hit), axes].into_iter().take_while(Option::is_some).collect();
+                let count = f.node("ReduceSum", &attributes, &inputs, 1)?[0];
+                let share = f.op("Div", &[gradient, count])?;
+                let wide = spread(f, share)?;
+                f.op("Mul", &[wide, hit])?
+            }
+            Reduction::LogSumExp => {
+                let wide = spread(f, y)?;
+                let below = f.op("Sub", &[x, wide])?;
+                let weight = f.op("Exp", &[below])?;
+                let wide = spread(f, gradient)?;
+                f.op("Mul", &[wide, weight])?
+            }
+            _ => return Err(OpError::unsupported(format!("operator {} has no gradient rule", self.name()))),
+        };
+        Ok(vec![Some(gradient), None])
     }
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {

@@ -3,8 +3,8 @@
 //! [Exp](https://onnx.ai/onnx/operators/onnx__Exp.html) and the like; activations follow in
 //! [`crate::math::activation`].
 
-use crate::math::activation;
 use crate::math::by_type::by_type;
+use crate::math::{activation, derivative};
 use crate::{Case, Room, Step, types};
 use oxidane_graph::{
     Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Run, Signature, Unknown,
@@ -265,6 +265,16 @@ impl Op for Unary {
             let x = run.take(0)?;
             apply(run, function, x)
         })
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None]) };
+        Ok(vec![derivative::gradient(self.function, build, node, gradient)?])
     }
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {

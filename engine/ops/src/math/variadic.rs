@@ -2,12 +2,13 @@
 //! [Min](https://onnx.ai/onnx/operators/onnx__Min.html), [Sum](https://onnx.ai/onnx/operators/onnx__Sum.html)
 //! and [Mean](https://onnx.ai/onnx/operators/onnx__Mean.html), as rows of [`Variadic`].
 
+use crate::formula::Formula;
 use crate::math::binary::compute;
 use crate::math::unary::UNCONSUMED;
 use crate::{Case, Room, Step, floats, types};
 use oxidane_graph::{
-    Attributes, Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Run, Signature, Type, Unknown,
-    broadcast_dims, kernel,
+    Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Run, Signature, Type, Unknown,
+    ValueId, broadcast_dims, kernel,
 };
 use oxidane_kernels::map::Binary;
 use oxidane_tensor::{CastRules, DType, Tensor};
@@ -196,6 +197,40 @@ impl Op for Variadic {
         }
         ctx.set_ints(0, all.dims, all.scalar);
         Ok(())
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let count = build.graph().node(node).formal_inputs().len();
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None; count]) };
+        let y = build.graph().node(node).output(0);
+        let f = &mut Formula::new(build, node);
+        let inputs: Vec<ValueId> = (0..count).map(|slot| f.need(slot)).collect::<Result<_, _>>()?;
+        let shares = match self.function {
+            Function::Sum => vec![gradient; count],
+            Function::Mean => {
+                let share = f.number(1.0 / count as f64, gradient)?;
+                vec![f.op("Mul", &[gradient, share])?; count]
+            }
+            Function::Max | Function::Min => {
+                // Those that are it share alike.
+                let y = y.ok_or_else(|| OpError::new("the result is missing"))?;
+                let dtype = f.dtype(y)?;
+                let mut hits = Vec::with_capacity(count);
+                for &x in &inputs {
+                    let hit = f.op("Equal", &[x, y])?;
+                    hits.push(f.cast(hit, dtype)?);
+                }
+                let all = f.op("Sum", &hits)?;
+                let share = f.op("Div", &[gradient, all])?;
+                hits.into_iter().map(|hit| f.op("Mul", &[share, hit])).collect::<Result<_, _>>()?
+            }
+        };
+        inputs.into_iter().zip(shares).map(|(x, share)| f.unbroadcast(share, x).map(Some)).collect()
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,9 +1,11 @@
 //! [Where](https://onnx.ai/onnx/operators/onnx__Where.html): elements of one tensor or another.
 
+use crate::formula::Formula;
 use crate::tensor::moves::{Move, move_elements};
 use crate::{Case, Form, Room, attributes, bools, floats, ints, of_room, types};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, broadcast_dims, kernel, shared,
+    Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId,
+    broadcast_dims, kernel, shared,
 };
 use oxidane_kernels::map;
 use oxidane_pool::Pool;
@@ -123,6 +125,21 @@ impl Op for Where {
             }
         }
         Ok(())
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None; 3]) };
+        let f = &mut Formula::new(build, node);
+        let (condition, x, y) = (f.need(0)?, f.need(1)?, f.need(2)?);
+        let zero = f.number(0.0, gradient)?;
+        let along_x = f.op("Where", &[condition, gradient, zero])?;
+        let along_y = f.op("Where", &[condition, zero, gradient])?;
+        Ok(vec![None, Some(f.unbroadcast(along_x, x)?), Some(f.unbroadcast(along_y, y)?)])
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,7 +1,7 @@
 //! [Attention](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.Attention): self-attention behind the projection of its input.
 
-use super::formula::{Formula, ranked};
 use super::heads::{FILTER, Projected};
+use crate::formula::{Formula, ranked};
 use crate::{Case, Form, Room, attributes, floats, ints_of, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Dim, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

@@ -1,6 +1,6 @@
 //! [BiasSplitGelu](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.BiasSplitGelu): one half of a sum times the Gelu of the other.
 
-use super::formula::{Formula, plain, ranked};
+use crate::formula::{Formula, plain, ranked};
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Dim, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

@@ -1,6 +1,6 @@
 //! [EmbedLayerNormalization](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.EmbedLayerNormalization): the first layer of BERT.
 
-use super::formula::{Formula, plain, ranked};
+use crate::formula::{Formula, plain, ranked};
 use crate::{Case, Form, Room, attributes, floats, ints_of, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

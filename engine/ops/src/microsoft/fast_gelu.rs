@@ -1,6 +1,6 @@
 //! [FastGelu](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FastGelu): Gelu by the hyperbolic tangent.
 
-use super::formula::{Formula, like_first, plain};
+use crate::formula::{Formula, like_first, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

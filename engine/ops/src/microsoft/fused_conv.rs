@@ -1,6 +1,6 @@
 //! [FusedConv](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FusedConv): Conv, a sum and an activation.
 
-use super::formula::{Formula, plain};
+use crate::formula::{Formula, plain};
 use crate::nn::conv::Conv;
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{

@@ -1,6 +1,6 @@
 //! [FusedMatMul](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FusedMatMul): a matrix product of transposed operands with a factor.
 
-use super::formula::Formula;
+use crate::formula::Formula;
 use crate::math::matmul::product_dims;
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{

@@ -1,6 +1,6 @@
 //! [Gelu](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.Gelu): the Gaussian error linear unit.
 
-use super::formula::{Formula, like_first};
+use crate::formula::{Formula, like_first};
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

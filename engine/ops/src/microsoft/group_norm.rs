@@ -1,6 +1,6 @@
 //! [GroupNorm](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupNorm): GroupNormalization with the channels last.
 
-use super::formula::{Formula, like_first, plain};
+use crate::formula::{Formula, like_first, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

@@ -1,7 +1,7 @@
 //! [GroupQueryAttention](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupQueryAttention): attention over a cache, with several heads of queries to one of keys.
 
-use super::formula::{Formula, plain, ranked};
 use super::heads::scaled;
+use crate::formula::{Formula, plain, ranked};
 use crate::{Case, Form, Room, attributes, floats, ints_of, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Dim, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

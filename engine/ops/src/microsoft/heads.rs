@@ -1,6 +1,6 @@
 //! What the attention operators share: projections split into heads, and masks of several forms as numbers to add.
 
-use super::formula::{Formula, plain};
+use crate::formula::{Formula, plain};
 use oxidane_graph::{Attributes, OpError, ValueId};
 use oxidane_tensor::DType;
 

@@ -8,7 +8,6 @@ pub mod dequantize_linear;
 pub mod dynamic_quantize_mat_mul;
 pub mod embed_layer_normalization;
 pub mod fast_gelu;
-mod formula;
 pub mod fused_conv;
 pub mod fused_gemm;
 pub mod fused_mat_mul;

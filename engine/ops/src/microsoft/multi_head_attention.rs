@@ -1,7 +1,7 @@
 //! [MultiHeadAttention](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MultiHeadAttention): attention of projections, packed or not.
 
-use super::formula::{Formula, plain, ranked};
 use super::heads::{FILTER, scaled};
+use crate::formula::{Formula, plain, ranked};
 use crate::{Case, Form, Room, attributes, floats, ints_of, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

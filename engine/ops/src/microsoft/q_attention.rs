@@ -1,7 +1,7 @@
 //! [QAttention](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.QAttention): self-attention behind the projection of a quantized input.
 
-use super::formula::{Formula, ranked};
 use super::heads::{FILTER, Projected};
+use crate::formula::{Formula, ranked};
 use crate::{Case, Form, Room, attributes, floats, ints_of, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Dim, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

@@ -1,6 +1,6 @@
 //! [QuickGelu](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.QuickGelu): the input times its sigmoid.
 
-use super::formula::{Formula, like_first};
+use crate::formula::{Formula, like_first};
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

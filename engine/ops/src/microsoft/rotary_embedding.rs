@@ -1,6 +1,6 @@
 //! [RotaryEmbedding](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.RotaryEmbedding): the standard's operator before the standard had it.
 
-use super::formula::{Formula, like_first, plain};
+use crate::formula::{Formula, like_first, plain};
 use crate::{Case, Form, Room, attributes, floats, ints, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

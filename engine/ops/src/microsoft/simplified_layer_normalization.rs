@@ -1,6 +1,6 @@
 //! [SimplifiedLayerNormalization](https://github.com/microsoft/onnxruntime/blob/main/onnxruntime/core/graph/contrib_ops/contrib_defs.cc): RMSNormalization before the standard had it; files have it in the domain of the standard.
 
-use super::formula::{Formula, plain};
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Type, Unknown, ValueId,

@@ -1,7 +1,7 @@
 //! [SkipSimplifiedLayerNormalization](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.SkipSimplifiedLayerNormalization): RMSNormalization of a sum.
 
-use super::formula::{Formula, plain};
 use super::simplified_layer_normalization::inverse_deviation;
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,

@@ -2,10 +2,11 @@
 
 use super::axes::front_axis;
 use super::moves::{Move, move_elements};
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, Step, attributes, floats, ints, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, ShownDims, Signature, Unknown, axis_index, kernel,
-    shared,
+    Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, ShownDims, Signature, Unknown, ValueId,
+    axis_index, kernel, shared,
 };
 use oxidane_kernels::shuffle;
 use oxidane_pool::Pool;
@@ -116,6 +117,26 @@ impl Op for Concat {
         }
         ctx.set_tensor(0, dtype, dims);
         Ok(())
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let count = build.graph().node(node).formal_inputs().len();
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None; count]) };
+        let f = &mut Formula::new(build, node);
+        let axis = axis_index(self.axis, f.rank(gradient)?)? as i64;
+        let mut sizes = Vec::with_capacity(count);
+        for slot in 0..count {
+            let x = f.need(slot)?;
+            sizes.push(f.with("Shape", plain().with("start", axis).with("end", axis + 1), &[x])?);
+        }
+        let sizes = f.concat(&sizes, 0)?;
+        let parts = f.node("Split", &plain().with("axis", axis), &[Some(gradient), Some(sizes)], count)?;
+        Ok(parts.into_iter().map(Some).collect())
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,9 +1,11 @@
 //! [Expand](https://onnx.ai/onnx/operators/onnx__Expand.html): a tensor broadcast together with a shape.
 
 use super::moves::spread;
+use crate::formula::Formula;
 use crate::{Case, Form, Room, attributes, floats, ints, of_room, types};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, broadcast_dims, kernel, shared,
+    Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId,
+    broadcast_dims, kernel, shared,
 };
 use oxidane_tensor::{Shape, Tensor, broadcast};
 use std::sync::Arc;
@@ -103,6 +105,21 @@ impl Op for Expand {
         }
         ctx.set_tensor(0, dtype, dims);
         Ok(())
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let inputs = build.graph().node(node).formal_inputs().len();
+        let mut gradients = vec![None; inputs];
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(gradients) };
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        gradients[0] = Some(f.unbroadcast(gradient, x)?);
+        Ok(gradients)
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,9 +1,11 @@
 //! [Flatten](https://onnx.ai/onnx/operators/onnx__Flatten.html): a matrix of the sizes before an axis and after.
 
 use super::axes::front_axis;
+use crate::formula::Formula;
 use crate::{Case, Form, Room, Step, attributes, noise, of_room, types};
 use oxidane_graph::{
-    Call, Dim, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, axis_index, kernel, shared,
+    Build, Call, Dim, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, axis_index,
+    kernel, shared,
 };
 use oxidane_tensor::element_count;
 
@@ -64,6 +66,21 @@ impl Op for Flatten {
 
     fn in_place(&self) -> &[usize] {
         &[0]
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let inputs = build.graph().node(node).formal_inputs().len();
+        let mut gradients = vec![None; inputs];
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(gradients) };
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        gradients[0] = Some(f.reshaped_like(gradient, x)?);
+        Ok(gradients)
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,7 +1,9 @@
 //! [Identity](https://onnx.ai/onnx/operators/onnx__Identity.html): the input as it is.
 
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
-use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
+use oxidane_graph::{
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, kernel, shared,
+};
 
 attributes! {
     /// The input as it is.
@@ -42,6 +44,16 @@ impl Op for Identity {
             ctx.set_constant(0, tensor.clone());
         }
         Ok(())
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let _ = (build, node);
+        Ok(vec![outputs.first().copied().flatten()])
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,8 +1,10 @@
 //! [Reshape](https://onnx.ai/onnx/operators/onnx__Reshape.html): the same elements under another shape.
 
+use crate::formula::Formula;
 use crate::{Case, Form, Room, Step, attributes, floats, ints, of_room, types};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, ShownDims, Signature, Unknown, kernel, shared,
+    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, ShownDims, Signature, Unknown,
+    ValueId, kernel, shared,
 };
 use oxidane_tensor::Shape;
 
@@ -184,6 +186,21 @@ impl Op for Reshape {
 
     fn in_place(&self) -> &[usize] {
         &[0]
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let inputs = build.graph().node(node).formal_inputs().len();
+        let mut gradients = vec![None; inputs];
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(gradients) };
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        gradients[0] = Some(f.reshaped_like(gradient, x)?);
+        Ok(gradients)
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

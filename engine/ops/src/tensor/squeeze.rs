@@ -1,9 +1,11 @@
 //! [Squeeze](https://onnx.ai/onnx/operators/onnx__Squeeze.html): dimensions of size 1 removed.
 
 use super::axes::{distinct_axes, front_axes};
+use crate::formula::Formula;
 use crate::{Case, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, ShownDims, Signature, Unknown, kernel, shared,
+    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, ShownDims, Signature, Unknown,
+    ValueId, kernel, shared,
 };
 use oxidane_tensor::Shape;
 
@@ -90,6 +92,21 @@ impl Op for Squeeze {
 
     fn in_place(&self) -> &[usize] {
         &[0]
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let inputs = build.graph().node(node).formal_inputs().len();
+        let mut gradients = vec![None; inputs];
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(gradients) };
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        gradients[0] = Some(f.reshaped_like(gradient, x)?);
+        Ok(gradients)
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -2,7 +2,10 @@
 
 use super::axes::distinct_axes;
 use crate::{Case, Form, Room, attributes, floats, noise, of_room, types};
-use oxidane_graph::{Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
+use oxidane_graph::{
+    Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, kernel,
+    shared,
+};
 
 attributes! {
     /// Dimension `i` of the result is dimension `perm[i]` of the input; without it, the order is reversed.
@@ -67,6 +70,27 @@ impl Op for Transpose {
             (None, None) => ctx.set_unranked(0, dtype),
         }
         Ok(())
+    }
+
+    fn gradient(
+        &self,
+        build: &mut Build<'_>,
+        node: NodeId,
+        outputs: &[Option<ValueId>],
+    ) -> Result<Vec<Option<ValueId>>, OpError> {
+        let Some(&Some(gradient)) = outputs.first() else { return Ok(vec![None]) };
+        let perm = match &self.perm {
+            None => None,
+            Some(perm) => {
+                let mut back = vec![0; perm.len()];
+                for (to, from) in distinct_axes(perm, perm.len())?.into_iter().enumerate() {
+                    back[from] = to as i64;
+                }
+                Some(back)
+            }
+        };
+        let _ = node;
+        Ok(vec![Some(build.add(Transpose { perm }, &[gradient]))])
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

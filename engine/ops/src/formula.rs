@@ -1,42 +1,53 @@
-//! Expansions written by the names of standard operators.
+//! Expansions and gradients written by the names of standard operators.
 
+use crate::math::broadcast::unbroadcast;
 use crate::room;
 use oxidane_graph::{Attributes, Build, Dim, InferCtx, NodeId, OpError, Type, Unknown, ValueId};
 use oxidane_tensor::{DType, Tensor};
 use smallvec::SmallVec;
 
 /// A node on its way into standard operators.
-pub(super) struct Formula<'b, 'g> {
+pub(crate) struct Formula<'b, 'g> {
     build: &'b mut Build<'g>,
     inputs: Vec<Option<ValueId>>,
     outputs: Vec<bool>,
 }
 
 /// The attributes of a node without any.
-pub(super) fn plain() -> Attributes {
+pub(crate) fn plain() -> Attributes {
     Attributes::new()
 }
 
 impl<'b, 'g> Formula<'b, 'g> {
-    pub(super) fn new(build: &'b mut Build<'g>, node: NodeId) -> Formula<'b, 'g> {
+    pub(crate) fn new(build: &'b mut Build<'g>, node: NodeId) -> Formula<'b, 'g> {
         let at = build.graph().node(node);
         let inputs = at.formal_inputs().to_vec();
         let outputs = at.outputs().iter().map(Option::is_some).collect();
         Formula { build, inputs, outputs }
     }
 
+    /// One that reads no node's inputs.
+    pub(crate) fn free(build: &'b mut Build<'g>) -> Formula<'b, 'g> {
+        Formula { build, inputs: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// The graph that is built.
+    pub(crate) fn build(&mut self) -> &mut Build<'g> {
+        self.build
+    }
+
     /// An input, where it is given.
-    pub(super) fn input(&self, slot: usize) -> Option<ValueId> {
+    pub(crate) fn input(&self, slot: usize) -> Option<ValueId> {
         self.inputs.get(slot).copied().flatten()
     }
 
     /// An input.
-    pub(super) fn need(&self, slot: usize) -> Result<ValueId, OpError> {
+    pub(crate) fn need(&self, slot: usize) -> Result<ValueId, OpError> {
         self.input(slot).ok_or_else(|| OpError::new(format!("input {slot} is missing")))
     }
 
     /// Refuses inputs that the expansion does not know what to do with.
-    pub(super) fn without(&self, slots: &[(usize, &str)]) -> Result<(), OpError> {
+    pub(crate) fn without(&self, slots: &[(usize, &str)]) -> Result<(), OpError> {
         match slots.iter().find(|s| self.input(s.0).is_some()) {
             None => Ok(()),
             Some((slot, name)) => Err(OpError::unsupported(format!(
@@ -46,12 +57,12 @@ impl<'b, 'g> Formula<'b, 'g> {
     }
 
     /// Whether somebody uses an output.
-    pub(super) fn wants(&self, output: usize) -> bool {
+    pub(crate) fn wants(&self, output: usize) -> bool {
         self.outputs.get(output).copied().unwrap_or(false)
     }
 
     /// The sizes of a value; an error where they are not known before it runs.
-    pub(super) fn shape(&self, value: ValueId) -> Result<Vec<i64>, OpError> {
+    pub(crate) fn shape(&self, value: ValueId) -> Result<Vec<i64>, OpError> {
         let dims = self.build.ty(value).and_then(Type::shape);
         dims.and_then(|dims| dims.iter().map(|d| d.as_known()).collect()).ok_or_else(|| {
             OpError::new(format!("the sizes of `{}` are not known", self.build.graph().value(value).name()))
@@ -60,7 +71,7 @@ impl<'b, 'g> Formula<'b, 'g> {
     }
 
     /// The sizes of a value, of which there must be `N`.
-    pub(super) fn sizes<const N: usize>(&self, value: ValueId) -> Result<[i64; N], OpError> {
+    pub(crate) fn sizes<const N: usize>(&self, value: ValueId) -> Result<[i64; N], OpError> {
         let shape = self.shape(value)?;
         <[i64; N]>::try_from(shape.as_slice()).map_err(|_| {
             OpError::new(format!(
@@ -71,35 +82,35 @@ impl<'b, 'g> Formula<'b, 'g> {
     }
 
     /// The number of dimensions of a value.
-    pub(super) fn rank(&self, value: ValueId) -> Result<usize, OpError> {
+    pub(crate) fn rank(&self, value: ValueId) -> Result<usize, OpError> {
         self.build.ty(value).and_then(Type::shape).map(<[Dim]>::len).ok_or_else(|| {
             OpError::new(format!("the rank of `{}` is not known", self.build.graph().value(value).name()))
         })
     }
 
     /// The element type of a value.
-    pub(super) fn dtype(&self, value: ValueId) -> Result<DType, OpError> {
+    pub(crate) fn dtype(&self, value: ValueId) -> Result<DType, OpError> {
         self.build.ty(value).and_then(Type::dtype).ok_or_else(|| {
             OpError::new(format!("the type of `{}` is not known", self.build.graph().value(value).name()))
         })
     }
 
-    pub(super) fn ints(&mut self, values: &[i64]) -> Result<ValueId, OpError> {
+    pub(crate) fn ints(&mut self, values: &[i64]) -> Result<ValueId, OpError> {
         Ok(self.build.constant(Tensor::new(&[values.len()], values)?))
     }
 
     /// A scalar of the element type of `like`.
-    pub(super) fn number(&mut self, value: f64, like: ValueId) -> Result<ValueId, OpError> {
+    pub(crate) fn number(&mut self, value: f64, like: ValueId) -> Result<ValueId, OpError> {
         let dtype = self.dtype(like)?;
         self.scalar(value, dtype)
     }
 
-    pub(super) fn scalar(&mut self, value: f64, dtype: DType) -> Result<ValueId, OpError> {
+    pub(crate) fn scalar(&mut self, value: f64, dtype: DType) -> Result<ValueId, OpError> {
         Ok(self.build.constant(Tensor::from_f64s(dtype, &[], &[value])?))
     }
 
     /// A node of a standard operator with several outputs.
-    pub(super) fn node(
+    pub(crate) fn node(
         &mut self,
         name: &str,
         attributes: &Attributes,
@@ -112,7 +123,7 @@ impl<'b, 'g> Formula<'b, 'g> {
     }
 
     /// A node of a standard operator with attributes and one output.
-    pub(super) fn with(
+    pub(crate) fn with(
         &mut self,
         name: &str,
         attributes: Attributes,
@@ -123,32 +134,42 @@ impl<'b, 'g> Formula<'b, 'g> {
     }
 
     /// A node of a standard operator with one output.
-    pub(super) fn op(&mut self, name: &str, inputs: &[ValueId]) -> Result<ValueId, OpError> {
+    pub(crate) fn op(&mut self, name: &str, inputs: &[ValueId]) -> Result<ValueId, OpError> {
         self.with(name, plain(), inputs)
     }
 
-    pub(super) fn reshape(&mut self, value: ValueId, shape: &[i64]) -> Result<ValueId, OpError> {
+    pub(crate) fn reshape(&mut self, value: ValueId, shape: &[i64]) -> Result<ValueId, OpError> {
         let shape = self.ints(shape)?;
         self.op("Reshape", &[value, shape])
     }
 
-    pub(super) fn transpose(&mut self, value: ValueId, order: &[i64]) -> Result<ValueId, OpError> {
+    pub(crate) fn transpose(&mut self, value: ValueId, order: &[i64]) -> Result<ValueId, OpError> {
         self.with("Transpose", plain().with("perm", order.to_vec()), &[value])
     }
 
-    pub(super) fn cast(&mut self, value: ValueId, to: DType) -> Result<ValueId, OpError> {
+    /// The matrices of a value, transposed.
+    pub(crate) fn turned(&mut self, value: ValueId) -> Result<ValueId, OpError> {
+        let rank = self.rank(value)?;
+        let mut order: Vec<i64> = (0..rank as i64).collect();
+        if let [.., a, b] = &mut order[..] {
+            std::mem::swap(a, b);
+        }
+        self.transpose(value, &order)
+    }
+
+    pub(crate) fn cast(&mut self, value: ValueId, to: DType) -> Result<ValueId, OpError> {
         if self.dtype(value).is_ok_and(|own| own == to) {
             return Ok(value);
         }
         self.with("Cast", plain().with("to", to), &[value])
     }
 
-    pub(super) fn concat(&mut self, values: &[ValueId], axis: i64) -> Result<ValueId, OpError> {
+    pub(crate) fn concat(&mut self, values: &[ValueId], axis: i64) -> Result<ValueId, OpError> {
         self.with("Concat", plain().with("axis", axis), values)
     }
 
     /// From `start` to before `end` along an axis.
-    pub(super) fn slice(
+    pub(crate) fn slice(
         &mut self,
         value: ValueId,
         axis: i64,
@@ -160,13 +181,24 @@ impl<'b, 'g> Formula<'b, 'g> {
     }
 
     /// The numbers from 0 to before `end`, a scalar of `int64`.
-    pub(super) fn count(&mut self, end: ValueId) -> Result<ValueId, OpError> {
+    pub(crate) fn count(&mut self, end: ValueId) -> Result<ValueId, OpError> {
         let (zero, one) = (self.scalar(0.0, DType::I64)?, self.scalar(1.0, DType::I64)?);
         self.op("Range", &[zero, end, one])
     }
 
+    /// A value with the shape of another, which has as many elements.
+    pub(crate) fn reshaped_like(&mut self, value: ValueId, like: ValueId) -> Result<ValueId, OpError> {
+        let shape = self.op("Shape", &[like])?;
+        self.with("Reshape", plain().with("allowzero", true), &[value, shape])
+    }
+
+    /// A gradient summed over what was broadcast from `operand`.
+    pub(crate) fn unbroadcast(&mut self, gradient: ValueId, operand: ValueId) -> Result<ValueId, OpError> {
+        unbroadcast(self.build, gradient, operand)
+    }
+
     /// What an activation of the fused operators makes of a value; `params` in the order of the operator's own.
-    pub(super) fn activated(
+    pub(crate) fn activated(
         &mut self,
         value: ValueId,
         activation: &str,
@@ -205,14 +237,14 @@ impl<'b, 'g> Formula<'b, 'g> {
 }
 
 /// Output 0 has the type of input 0.
-pub(super) fn like_first(ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+pub(crate) fn like_first(ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
     let ty = ctx.known_ty(0)?.clone();
     ctx.set(0, ty);
     Ok(())
 }
 
 /// The sizes of an input where it has rank `N`; an error where it has another.
-pub(super) fn ranked<const N: usize>(ctx: &InferCtx<'_>, input: usize) -> Result<Option<[Dim; N]>, Unknown> {
+pub(crate) fn ranked<const N: usize>(ctx: &InferCtx<'_>, input: usize) -> Result<Option<[Dim; N]>, Unknown> {
     let Some(shape) = ctx.shape(input) else { return Ok(None) };
     match <[Dim; N]>::try_from(shape) {
         Ok(dims) => Ok(Some(dims)),
