@@ -1,9 +1,11 @@
 //! The small interpreter: node by node, kernels bound on the spot, nothing planned. Constant folding and the
 //! suites use it, and the runtime is held against it.
 
-use oxidane_graph::{Call, Graph, Host, Id, NodeId, OpError, Problem, Run, Source, Stop, Type};
+use oxidane_graph::{Call, Dim, Graph, Host, Id, NodeId, OpError, Problem, Run, Source, Stop, Type};
 use oxidane_pool::Pool;
 use oxidane_tensor::{Buffer, Datum};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Interprets graphs under a budget of memory.
@@ -13,17 +15,26 @@ pub struct Interpreter<'h> {
     left: AtomicUsize,
     /// Who grants memory and time instead.
     outer: Option<&'h dyn Host>,
+    /// Whether values are held against their inferred types.
+    checks: bool,
 }
 
 impl<'h> Interpreter<'h> {
     /// An interpreter whose kernels' loops run on `pool`, and whose outputs may take `bytes` in all.
     pub fn new(pool: Pool, bytes: usize) -> Interpreter<'h> {
-        Interpreter { pool, left: AtomicUsize::new(bytes), outer: None }
+        Interpreter { pool, left: AtomicUsize::new(bytes), outer: None, checks: false }
     }
 
     /// An interpreter inside a kernel: threads, memory and time are those of the kernel's host.
     pub fn within(host: &'h dyn Host) -> Interpreter<'h> {
-        Interpreter { pool: host.pool().clone(), left: AtomicUsize::new(0), outer: Some(host) }
+        Interpreter { pool: host.pool().clone(), left: AtomicUsize::new(0), outer: Some(host), checks: false }
+    }
+
+    /// Holds every value, in bodies too, against the type that the graph has for it: another type, rank or size, or
+    /// two sizes for one symbol, is an error then.
+    #[must_use]
+    pub fn checking(self) -> Interpreter<'h> {
+        Interpreter { checks: true, ..self }
     }
 
     /// Runs a graph on its inputs (`None` takes an input's default).
@@ -37,13 +48,20 @@ impl<'h> Interpreter<'h> {
                 values[id.index()] = Some(tensor.clone().into());
             }
         }
+        let mut sizes = HashMap::new();
         let mut inputs = inputs.into_iter();
         for &id in graph.inputs() {
             let default = match graph.value(id).source() {
                 Source::Input { default } => default.clone().map(Datum::Tensor),
                 _ => None,
             };
-            values[id.index()] = inputs.next().flatten().or(default);
+            let value = inputs.next().flatten().or(default);
+            if self.checks {
+                let name = graph.value(id).name();
+                check(&value, graph.value(id).ty(), &mut sizes)
+                    .map_err(|e| Problem::at(format!("input `{name}`"), e))?;
+            }
+            values[id.index()] = value;
         }
         let order = graph.order().map_err(|n| Problem::new(graph.place(n), OpError::new("is on a cycle")))?;
         let mut uses: Vec<usize> = vec![0; graph.value_bound()];
@@ -75,6 +93,10 @@ impl<'h> Interpreter<'h> {
             let outputs = self.node(graph, id, given).map_err(|e| Problem::new(graph.place(id), e))?;
             for (slot, datum) in node.outputs().iter().zip(outputs) {
                 if let Some(value) = slot {
+                    if self.checks {
+                        check(&datum, graph.value(*value).ty(), &mut sizes)
+                            .map_err(|e| Problem::new(graph.place(id), e))?;
+                    }
                     values[value.index()] = datum;
                 }
             }
@@ -110,6 +132,37 @@ impl<'h> Interpreter<'h> {
         kernel.run(&mut run)?;
         Ok(run.into_outputs())
     }
+}
+
+/// Whether a value has its inferred type, and symbols stand for the same sizes everywhere in a graph.
+fn check(
+    datum: &Option<Datum>,
+    inferred: Option<&Type>,
+    sizes: &mut HashMap<Arc<str>, Dim>,
+) -> Result<(), OpError> {
+    let (Some(actual), Some(inferred)) = (datum.as_ref().and_then(Type::of), inferred) else { return Ok(()) };
+    if matches!((&actual, inferred), (Type::Sequence(_) | Type::Tensor(_), Type::Optional(_))) {
+        // What an optional holds may stand for it, whatever the model declared that to be.
+        return Ok(());
+    }
+    let contradiction = || OpError::new(format!("a value was inferred to be {inferred}, but is {actual}"));
+    Type::meet(&actual, inferred).map_err(|_| contradiction())?;
+    let (Some(have), Some(dims)) = (actual.shape(), inferred.shape()) else { return Ok(()) };
+    for (&size, dim) in have.iter().zip(dims) {
+        match dim.as_symbol() {
+            Some(symbol) if *sizes.entry(symbol.clone()).or_insert(size) != size => {
+                return Err(contradiction().help(format!("elsewhere {symbol} is {}", sizes[&symbol])));
+            }
+            Some(_) => {}
+            None => {
+                let known = dim.substitute(&|symbol| sizes.get(symbol).copied());
+                if known.as_known().is_some() && known != size {
+                    return Err(contradiction().help(format!("{dim} is {known}")));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The output number under which an inner interpreter asks its host for memory: none that the host has plans for.

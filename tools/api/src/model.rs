@@ -93,7 +93,8 @@ impl Model {
         Ok(Session::new(oxidane_runtime::Session::new(&self.inner.graph, options)?)?)
     }
 
-    /// Runs the model once, node by node and without compiling it: slow, and independent of the runtime.
+    /// Runs the model once, node by node and without compiling it: slow, and independent of the runtime. Every value
+    /// is held against its inferred type; a contradiction is an error.
     /// Inputs are in order; `None` takes the default of an input that has one.
     ///
     /// # Errors
@@ -102,7 +103,7 @@ impl Model {
         let mut graph = self.inner.graph.clone();
         oxidane_ops::control::call::inline(&mut graph)
             .map_err(|e| Problems::from(Problem::at("model", e)))?;
-        let interpreter = Interpreter::new(Pool::sequential(), isize::MAX as usize);
+        let interpreter = Interpreter::new(Pool::sequential(), isize::MAX as usize).checking();
         Ok(interpreter.run(&graph, inputs).map_err(Problems::from)?)
     }
 

@@ -14,7 +14,7 @@ pub enum Runtime {
     Full,
     /// Compiled and run without optimizing.
     Plain,
-    /// Node by node, by the interpreter that folding uses.
+    /// Node by node, by the interpreter that folding uses, every value held against its inferred type.
     Interpreter,
 }
 
