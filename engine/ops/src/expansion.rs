@@ -61,7 +61,7 @@ pub fn kernel(op: Arc<dyn Op>) -> Result<Box<dyn Kernel>, OpError> {
         let expanded = match known {
             Some(expanded) => expanded,
             None => {
-                let graph = alone(&op, &inputs, &outputs)?;
+                let graph = alone(&op, &inputs, &outputs, &[], &[])?;
                 let made = Arc::new(Expanded { inputs, outputs, graph });
                 *lock() = Some(made.clone());
                 made
@@ -128,8 +128,18 @@ pub fn infer(ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
     Ok(())
 }
 
-/// A graph of the expansion of `op` for inputs of these types.
-fn alone(op: &Arc<dyn Op>, inputs: &[(bool, Option<Type>)], outputs: &[bool]) -> Result<Graph, OpError> {
+/// A graph of the expansion of `op` for inputs of these types. It also takes what the bodies, whose types are given,
+/// capture.
+///
+/// # Errors
+/// When there is no expansion.
+pub(crate) fn alone(
+    op: &Arc<dyn Op>,
+    inputs: &[(bool, Option<Type>)],
+    outputs: &[bool],
+    bodies: &[Graph],
+    captured: &[Option<Type>],
+) -> Result<Graph, OpError> {
     let mut graph = Graph::new("");
     let mut slots = Vec::new();
     for (i, (given, ty)) in inputs.iter().enumerate() {
@@ -145,7 +155,14 @@ fn alone(op: &Arc<dyn Op>, inputs: &[(bool, Option<Type>)], outputs: &[bool]) ->
             false => None,
         });
     }
-    let node = graph.add_node(NodeSpec::new(op.clone(), &slots, &made))?;
+    for (i, ty) in captured.iter().enumerate() {
+        slots.push(Some(graph.add_input(&format!("c{i}"), ty.clone(), None)?));
+    }
+    let node = graph.add_node(NodeSpec {
+        captures: captured.len(),
+        bodies: bodies.to_vec(),
+        ..NodeSpec::new(op.clone(), &slots, &made)
+    })?;
     let mut walk = Inference::default();
     walk.node(&mut graph, node);
     if let Some(problem) = walk.findings.problems.pop() {

@@ -1,6 +1,7 @@
 //! The small interpreter: node by node, kernels bound on the spot, nothing planned. Constant folding and the
 //! suites use it, and the runtime is held against it.
 
+use crate::expansion;
 use oxidane_graph::{Call, Dim, Graph, Host, Id, NodeId, OpError, Problem, Run, Source, Stop, Type};
 use oxidane_pool::Pool;
 use oxidane_tensor::{Buffer, Datum};
@@ -125,6 +126,16 @@ impl<'h> Interpreter<'h> {
         let types: Vec<Option<Type>> = inputs.iter().map(|i| i.as_ref().and_then(Type::of)).collect();
         let constants = vec![None; inputs.len()];
         let wanted: Vec<bool> = node.outputs().iter().map(Option::is_some).collect();
+        if node.op().runs_expanded() && !node.bodies().is_empty() {
+            // Its kernel does not see the bodies.
+            let given: Vec<(bool, Option<Type>)> =
+                inputs.iter().zip(&types).map(|(i, ty)| (i.is_some(), ty.clone())).collect();
+            let taken: Vec<Option<Type>> = captured.iter().map(|c| c.as_ref().and_then(Type::of)).collect();
+            let graph = expansion::alone(node.op(), &given, &wanted, node.bodies(), &taken)?;
+            let all = inputs.into_iter().flatten().chain(captured.into_iter().flatten()).map(Some);
+            let mut results = self.run(&graph, all.collect()).map_err(OpError::from)?.into_iter();
+            return Ok(wanted.iter().map(|&wanted| if wanted { results.next() } else { None }).collect());
+        }
         let call = Call { inputs: &types, constants: &constants, outputs: &wanted };
         let kernel = node.op().kernel(&call)?;
         let host = NodeHost { interpreter: self, bodies: node.bodies(), captured };

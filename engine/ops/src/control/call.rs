@@ -165,7 +165,19 @@ fn splice(
     Ok(old.outputs().iter().filter_map(|v| map.get(v).copied()).collect())
 }
 
-/// Adds what a call computes.
+/// Adds to `new` what a graph computes from `inputs`, its own in order, into `outputs`, which nothing defines yet.
+///
+/// # Errors
+/// When the graph takes another number of inputs, or an output is defined already.
+pub(crate) fn splice_call(
+    body: Graph,
+    new: &mut Graph,
+    inputs: &[Option<ValueId>],
+    outputs: &[Option<ValueId>],
+) -> Result<(), OpError> {
+    expand(body, new, inputs, outputs, &|_| true)
+}
+
 fn expand(
     body: Graph,
     new: &mut Graph,

@@ -2,6 +2,7 @@
 //! most run by those.
 
 pub mod attention;
+pub mod beam_search;
 pub mod bias_gelu;
 pub mod bias_split_gelu;
 pub mod dequantize_linear;
@@ -12,6 +13,7 @@ pub mod fused_conv;
 pub mod fused_gemm;
 pub mod fused_mat_mul;
 pub mod gelu;
+pub mod greedy_search;
 pub mod group_norm;
 pub mod group_query_attention;
 mod heads;
@@ -32,6 +34,7 @@ pub mod quantize_linear;
 mod quantized;
 pub mod quick_gelu;
 pub mod rotary_embedding;
+mod search;
 pub mod simplified_layer_normalization;
 pub mod skip_layer_normalization;
 pub mod skip_simplified_layer_normalization;
