@@ -44,35 +44,46 @@ impl Op for SkipLayerNormalization {
     of_expansion!();
 
     fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
-        let x = ctx.known_ty(0)?.clone();
-        match ctx.shape(0).map(Dims::from_slice) {
-            Some(mut dims) => {
-                if let Some(last) = dims.last_mut() {
-                    *last = Dim::known(1);
-                }
-                ctx.set_tensor(1, DType::F32, dims.clone());
-                ctx.set_tensor(2, DType::F32, dims);
-            }
-            None => {
-                ctx.set_unranked(1, DType::F32);
-                ctx.set_unranked(2, DType::F32);
-            }
-        }
-        ctx.set(3, x.clone());
-        ctx.set(0, x);
-        Ok(())
+        infer(ctx)
     }
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let mut f = Formula::new(build, node);
-        let (x, skip, gamma) = (f.need(0)?, f.need(1)?, f.need(2)?);
-        let mut sum = f.op("Add", &[x, skip])?;
-        if let Some(bias) = f.input(4) {
-            sum = f.op("Add", &[sum, bias])?;
-        }
+        let (sum, gamma) = (sum(&mut f, 4)?, f.need(2)?);
         let attributes = plain().with("axis", -1i64).with("epsilon", self.epsilon);
         let made = f.node("LayerNormalization", &attributes, &[Some(sum), Some(gamma), f.input(3)], 3)?;
         Ok(Some(vec![made[0], made[1], made[2], sum]))
+    }
+}
+
+/// The types of the normalized sum, of the mean and inverse deviation along the last axis, and of the sum.
+pub(super) fn infer(ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+    let x = ctx.known_ty(0)?.clone();
+    match ctx.shape(0).map(Dims::from_slice) {
+        Some(mut dims) => {
+            if let Some(last) = dims.last_mut() {
+                *last = Dim::known(1);
+            }
+            ctx.set_tensor(1, DType::F32, dims.clone());
+            ctx.set_tensor(2, DType::F32, dims);
+        }
+        None => {
+            ctx.set_unranked(1, DType::F32);
+            ctx.set_unranked(2, DType::F32);
+        }
+    }
+    ctx.set(3, x.clone());
+    ctx.set(0, x);
+    Ok(())
+}
+
+/// Input, skip and bias, where there is one, added.
+pub(super) fn sum(f: &mut Formula<'_, '_>, bias: usize) -> Result<ValueId, OpError> {
+    let (x, skip) = (f.need(0)?, f.need(1)?);
+    let sum = f.op("Add", &[x, skip])?;
+    match f.input(bias) {
+        Some(bias) => f.op("Add", &[sum, bias]),
+        None => Ok(sum),
     }
 }
 

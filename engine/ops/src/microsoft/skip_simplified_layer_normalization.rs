@@ -1,10 +1,11 @@
 //! [SkipSimplifiedLayerNormalization](https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.SkipSimplifiedLayerNormalization): RMSNormalization of a sum.
 
 use super::simplified_layer_normalization::inverse_deviation;
+use super::skip_layer_normalization::{infer, sum};
 use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, of_expansion, of_room, types};
 use oxidane_graph::{
-    Attributes, Build, Dim, Dims, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
+    Attributes, Build, InferCtx, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, shared,
 };
 use oxidane_tensor::DType;
 
@@ -44,32 +45,12 @@ impl Op for SkipSimplifiedLayerNormalization {
     of_expansion!();
 
     fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
-        let x = ctx.known_ty(0)?.clone();
-        match ctx.shape(0).map(Dims::from_slice) {
-            Some(mut dims) => {
-                if let Some(last) = dims.last_mut() {
-                    *last = Dim::known(1);
-                }
-                ctx.set_tensor(1, DType::F32, dims.clone());
-                ctx.set_tensor(2, DType::F32, dims);
-            }
-            None => {
-                ctx.set_unranked(1, DType::F32);
-                ctx.set_unranked(2, DType::F32);
-            }
-        }
-        ctx.set(3, x.clone());
-        ctx.set(0, x);
-        Ok(())
+        infer(ctx)
     }
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let mut f = Formula::new(build, node);
-        let (x, skip, gamma) = (f.need(0)?, f.need(1)?, f.need(2)?);
-        let mut sum = f.op("Add", &[x, skip])?;
-        if let Some(bias) = f.input(3) {
-            sum = f.op("Add", &[sum, bias])?;
-        }
+        let (sum, gamma) = (sum(&mut f, 3)?, f.need(2)?);
         let attributes = plain().with("axis", -1i64).with("epsilon", self.epsilon);
         let y = f.with("RMSNormalization", attributes, &[sum, gamma])?;
         let (mut mean, mut deviation) = (sum, sum);
