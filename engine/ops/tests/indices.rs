@@ -58,6 +58,43 @@ fn indices_outside() {
     }
 }
 
+/// The specification has them give a row of off values.
+#[test]
+fn classes_outside() {
+    let depth = || ints(&[], &[3]);
+    for at in EXTREMES {
+        for (shape, rows) in [(&[1][..], [0.0; 3]), (&[][..], [0.0; 3])] {
+            let case = [ints(shape, &[at]), depth(), floats(&[2], &[0.0, 1.0])]
+                .into_iter()
+                .fold(Case::new("far", OneHot { axis: -1 }), Case::input);
+            let outputs = Interpreter::new(Pool::new(1), 1 << 24).run(&case.graph(), case.inputs.clone());
+            let outputs = outputs.expect("rows of off values");
+            assert_eq!(outputs[0].as_tensor().unwrap().to_f64s().unwrap(), rows, "{at}");
+        }
+        error(OneHot { axis: -1 }, &[vector(&[0]), ints(&[], &[-1]), floats(&[2], &[0.0, 1.0])]);
+    }
+    for depth in [i64::MIN, -1, i64::MAX] {
+        error(OneHot { axis: -1 }, &[vector(&[0]), ints(&[], &[depth]), floats(&[2], &[0.0, 1.0])]);
+    }
+}
+
+#[test]
+fn lengths_and_places_outside() {
+    let reductions = ["none", "add", "mul", "max", "min"];
+    for at in EXTREMES {
+        error(ReverseSequence { batch_axis: 0, time_axis: 1 }, &[x(), vector(&[at, 1])]);
+        error(ReverseSequence { batch_axis: 1, time_axis: 0 }, &[x(), vector(&[1, at, 1])]);
+        for reduction in reductions.map(str::to_owned) {
+            let updates = floats(&[1, 1, 1], &[1.0]);
+            let op = ScatterElements { axis: 0, reduction: reduction.clone() };
+            error(op, &[x(), ints(&[1, 1, 1], &[at]), updates]);
+            error(ScatterND { reduction }, &[x(), ints(&[1, 2], &[0, at]), noise(&[1, 4], 1)]);
+        }
+        error(GatherND { batch_dims: 1 }, &[x(), ints(&[2, 1], &[0, at])]);
+        error(Compress { axis: None }, &[vector(&[1, 2]), bools(&[3], &[true, false, true])]);
+    }
+}
+
 #[test]
 fn axes_outside() {
     for axis in EXTREMES {

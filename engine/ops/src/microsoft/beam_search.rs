@@ -195,8 +195,13 @@ impl Op for BeamSearch {
         let found = found.joined(&mut f, &length, running, likely, rows, beams)?;
         let zero = f.ints(&[0])?;
         let mut outputs = Vec::new();
-        for value in [found.tokens, found.scores] {
-            outputs.push(f.op("Slice", &[value, zero, returned, one])?);
+        let batch = f.with("Shape", plain().with("end", 1i64), &[ids])?;
+        let table = f.concat(&[batch, returned], 0)?;
+        let texts = f.concat(&[table, length.longest], 0)?;
+        for (value, shape) in [(found.tokens, texts), (found.scores, table)] {
+            let best = f.op("Slice", &[value, zero, returned, one])?;
+            // More sequences than beams do not have that shape.
+            outputs.push(f.op("Reshape", &[best, shape])?);
         }
         if let &[scores] = scans {
             // Turns that were not needed have no scores.

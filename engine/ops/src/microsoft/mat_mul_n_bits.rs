@@ -4,7 +4,7 @@
 use super::quantized::{DOMAIN, Inputs, binary, cast, codes, dtype, transpose};
 use crate::math::binary::{ADD, BITWISE_AND, DIV, MUL, SUB};
 use crate::math::matmul::MatMul;
-use crate::tensor::{concat::Concat, reshape::Reshape, slice::Slice, unsqueeze::Unsqueeze};
+use crate::tensor::{concat::Concat, gather::Gather, reshape::Reshape, slice::Slice, unsqueeze::Unsqueeze};
 use crate::{Case, Form, Room, attributes, floats, of_expansion, of_room, types};
 use oxidane_graph::{Build, NodeId, Op, OpError, Param, Signature, Types, ValueId, shared};
 use oxidane_tensor::{CastRules, DType, Tensor};
@@ -54,6 +54,30 @@ pub static ROOM: Room = Room {
     cases: || {
         // ONNX Runtime 1.32.
         vec![
+            Case::new(
+                "columns of any block",
+                MatMulNBits { K: 20, N: 2, accuracy_level: 0, bits: 4, block_size: 16 },
+            )
+            .input(floats(
+                &[1, 20],
+                &[
+                    -0.8, -1.32, -0.25, 0.42, 1.14, 0.11, -0.55, -0.78, 0.75, 1.63, 0.27, -1.23, -0.96, 1.6,
+                    0.2, -1.73, -0.08, -1.16, -0.63, -0.49,
+                ],
+            ))
+            .input(codes(
+                DType::U8,
+                &[2, 2, 8],
+                &[
+                    245, 142, 231, 69, 92, 225, 47, 16, 95, 173, 31, 222, 87, 58, 139, 229, 226, 223, 78, 4,
+                    199, 181, 197, 0, 9, 128, 85, 111, 238, 52, 135, 83,
+                ],
+            ))
+            .input(floats(&[2, 2], &[0.5, 0.25, 0.125, 1.0]))
+            .absent()
+            .input(codes(DType::I32, &[20], &[0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1]))
+            .expect(floats(&[1, 2], &[-6.6475005, 15.832_5]))
+            .tolerance(1e-5),
             Case::new("four bits", MatMulNBits { K: 20, N: 3, accuracy_level: 0, bits: 4, block_size: 16 })
                 .input(floats(
                     &[2, 20],
@@ -451,7 +475,12 @@ fn shaped(build: &mut Build<'_>, value: ValueId, shape: &[usize]) -> Result<Valu
 }
 
 fn first_columns(build: &mut Build<'_>, value: ValueId, count: usize) -> Result<ValueId, OpError> {
-    let [start, end, axis] = [vector(build, &[0])?, vector(build, &[count])?, vector(build, &[1])?];
+    first(build, value, count, 1)
+}
+
+/// The first `count` along an axis.
+fn first(build: &mut Build<'_>, value: ValueId, count: usize, axis: usize) -> Result<ValueId, OpError> {
+    let [start, end, axis] = [vector(build, &[0])?, vector(build, &[count])?, vector(build, &[axis])?];
     Ok(build.add(Slice {}, &[value, start, end, axis]))
 }
 
@@ -504,11 +533,6 @@ impl Op for MatMulNBits {
         let blocks = k.div_ceil(block);
         let [a, b, scales] = [inputs.need(0)?, inputs.need(1)?, inputs.need(2)?];
         let Some(to) = dtype(build, a) else { return Ok(None) };
-        if inputs.get(4).is_some() {
-            return Err(OpError::unsupported(
-                "MatMulNBits with columns of the weights in another order (`g_idx`)",
-            ));
-        }
         if dtype(build, b).is_some_and(|d| d != DType::U8) {
             return Err(OpError::unsupported("MatMulNBits with weights packed in int32"));
         }
@@ -533,12 +557,30 @@ impl Op for MatMulNBits {
                 }
             },
         };
-        let scales = shaped(build, scales, &[n, blocks, 1])?;
         let codes = cast(build, codes, to);
-        let steps = binary(build, &SUB, codes, zero);
-        let weights = binary(build, &MUL, steps, scales);
-        let weights = shaped(build, weights, &[n, blocks * block])?;
-        let weights = first_columns(build, weights, k)?;
+        let weights = match inputs.get(4) {
+            None => {
+                let scales = shaped(build, scales, &[n, blocks, 1])?;
+                let steps = binary(build, &SUB, codes, zero);
+                let weights = binary(build, &MUL, steps, scales);
+                let weights = shaped(build, weights, &[n, blocks * block])?;
+                first_columns(build, weights, k)?
+            }
+            // Each column says to which block it belongs.
+            Some(groups) => {
+                let groups = first(build, groups, k, 0)?;
+                let mut of_column = |table| -> Result<ValueId, OpError> {
+                    let table = shaped(build, table, &[n, blocks])?;
+                    Ok(build.add(Gather { axis: 1 }, &[table, groups]))
+                };
+                let scales = of_column(scales)?;
+                let zero = if inputs.get(3).is_some() { of_column(zero)? } else { zero };
+                let codes = shaped(build, codes, &[n, blocks * block])?;
+                let codes = first_columns(build, codes, k)?;
+                let steps = binary(build, &SUB, codes, zero);
+                binary(build, &MUL, steps, scales)
+            }
+        };
         let weights = transpose(build, weights, &[1, 0]);
         let mut y = build.add(MatMul {}, &[a, weights]);
         if let Some(bias) = inputs.get(5) {
