@@ -348,3 +348,12 @@ fn mutated_texts_do_no_harm() {
         }
     }
 }
+
+#[test]
+fn a_function_without_a_header_stays_the_same() -> Outcome {
+    let read =
+        text::parse_model("g (float[2] x) => (float[2] y) { y = f (x) }\nf (a) => (b) { b = Relu (a) }")?;
+    let again = text::parse_model(&text::print_model(&read)?)?;
+    assert_eq!(read.functions, again.functions);
+    Ok(())
+}

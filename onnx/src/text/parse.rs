@@ -644,7 +644,8 @@ impl<'a> Parser<'a> {
     }
 
     fn function(&mut self) -> Result<FunctionProto> {
-        let mut function = FunctionProto::default();
+        // A text cannot tell an empty domain from none.
+        let mut function = FunctionProto { domain: Some(String::new()), ..FunctionProto::default() };
         self.header("domain, overload, opset_import or doc_string", |parser, key| {
             match key {
                 "domain" => function.domain = Some(parser.lexer.string()?),
