@@ -58,6 +58,12 @@ pub trait Host: Sync {
     /// When it does not fit the budget or memory.
     fn allocate(&self, output: usize, bytes: usize) -> Result<Buffer, OpError>;
 
+    /// Refuses memory of `bytes` that the budget does not allow, and takes none.
+    ///
+    /// # Errors
+    /// When it is too large for the budget.
+    fn afford(&self, bytes: usize) -> Result<(), OpError>;
+
     /// The threads for loops inside the kernel.
     fn pool(&self) -> &Pool;
 
@@ -197,16 +203,23 @@ impl<'a> Run<'a> {
         Ok(TensorMut::over(dtype, shape, self.host.allocate(output, bytes)?)?)
     }
 
-    /// Refuses scratch memory of `bytes` that the budget does not allow (`None`: more than can be counted). Nothing
-    /// is kept: call it before the scratch is allocated.
+    /// Refuses scratch memory of `bytes` that the budget does not allow (`None`: more than can be counted): call it
+    /// before the scratch is allocated.
     ///
     /// # Errors
-    /// When it is too large for the budget or memory.
+    /// When it is too large for the budget.
     pub fn check_scratch(&self, bytes: Option<usize>) -> Result<(), OpError> {
         let bytes = bytes.ok_or_else(|| OpError::new("the sizes of the inputs are too large"))?;
-        // Of no output: it takes no block that is planned for one.
-        drop(self.host.allocate(usize::MAX, bytes)?);
-        Ok(())
+        self.host.afford(bytes)
+    }
+
+    /// As [`Run::check_scratch`] for a tensor of this shape with `bytes` an element, such as one that a kernel makes
+    /// by itself.
+    ///
+    /// # Errors
+    /// When it is too large for the budget.
+    pub fn check_elements(&self, shape: &[usize], bytes: usize) -> Result<(), OpError> {
+        self.check_scratch(shape.iter().try_fold(bytes, |all, &size| all.checked_mul(size)))
     }
 
     /// As [`Run::allocate`] for the element type of `T`, filled by `write` and set as the output.

@@ -186,6 +186,14 @@ impl<'b, 'g> Formula<'b, 'g> {
         self.op("Range", &[zero, end, one])
     }
 
+    /// A value as `float` where it is a float of fewer bits, in which sums would lose digits.
+    pub(crate) fn widened(&mut self, value: ValueId) -> Result<ValueId, OpError> {
+        match self.dtype(value)? {
+            DType::F16 | DType::BF16 => self.cast(value, DType::F32),
+            _ => Ok(value),
+        }
+    }
+
     /// A value with the shape of another, which has as many elements.
     pub(crate) fn reshaped_like(&mut self, value: ValueId, like: ValueId) -> Result<ValueId, OpError> {
         let shape = self.op("Shape", &[like])?;

@@ -179,6 +179,11 @@ fn check(
 /// The output number under which an inner interpreter asks its host for memory: none that the host has plans for.
 const NO_OUTPUT: usize = usize::MAX;
 
+fn over(bytes: usize, left: usize) -> OpError {
+    let what = format!("an output needs {bytes} bytes, but only {left} are left of the budget");
+    OpError::stopped(Stop::Budget, what)
+}
+
 struct NodeHost<'a> {
     interpreter: &'a Interpreter<'a>,
     bodies: &'a [Graph],
@@ -192,13 +197,16 @@ impl Host for NodeHost<'_> {
         }
         let left = &self.interpreter.left;
         let spend = |had: usize| had.checked_sub(bytes);
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).map_err(|had| {
-            OpError::stopped(
-                Stop::Budget,
-                format!("an output needs {bytes} bytes, but only {had} are left of the budget"),
-            )
-        })?;
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).map_err(|had| over(bytes, had))?;
         Ok(Buffer::zeroed(bytes)?)
+    }
+
+    fn afford(&self, bytes: usize) -> Result<(), OpError> {
+        if let Some(outer) = self.interpreter.outer {
+            return outer.afford(bytes);
+        }
+        let left = self.interpreter.left.load(Ordering::Relaxed);
+        if bytes > left { Err(over(bytes, left)) } else { Ok(()) }
     }
 
     fn pool(&self) -> &Pool {

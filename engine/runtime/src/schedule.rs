@@ -246,10 +246,8 @@ struct StepHost<'a> {
 
 impl Host for StepHost<'_> {
     fn allocate(&self, output: usize, bytes: usize) -> Result<Buffer, OpError> {
+        self.afford(bytes)?;
         let limit = self.task.context.limits.memory;
-        if bytes > limit {
-            return Err(over_budget(bytes, limit));
-        }
         match self.step.colors.get(output).copied().flatten() {
             Some(color) => {
                 let planned = self.task.memory.blocks.get(color).copied().unwrap_or(0);
@@ -257,6 +255,11 @@ impl Host for StepHost<'_> {
             }
             None => Ok(Buffer::zeroed(bytes)?),
         }
+    }
+
+    fn afford(&self, bytes: usize) -> Result<(), OpError> {
+        let limit = self.task.context.limits.memory;
+        if bytes > limit { Err(over_budget(bytes, limit)) } else { Ok(()) }
     }
 
     fn pool(&self) -> &Pool {

@@ -2,6 +2,7 @@
 //! [Sigmoid](https://onnx.ai/onnx/operators/onnx__Sigmoid.html),
 //! [Gelu](https://onnx.ai/onnx/operators/onnx__Gelu.html) and the like.
 
+use crate::formula::Formula;
 use crate::math::binary::{ADD, Binary, DIV, MUL};
 use crate::math::unary::{Row, UNCONSUMED, Unary, WIDE, case, of, rows, with_integers};
 use crate::{Case, Step, types};
@@ -160,7 +161,95 @@ pub(crate) fn expand(
             let halved = mul(build, half, x);
             mul(build, halved, sum)
         }
-        _ => return Ok(None),
+        other => return plain_expand(other, build, node),
     };
     Ok(Some(vec![y]))
+}
+
+/// The functions that are cut and pasted from lines and exponentials.
+fn plain_expand(
+    function: Function,
+    build: &mut Build<'_>,
+    node: NodeId,
+) -> Result<Option<Vec<ValueId>>, OpError> {
+    let f = &mut Formula::new(build, node);
+    let x = f.need(0)?;
+    let dtype = f.dtype(x)?;
+    if function == Function::Relu {
+        let zero = f.number(0.0, x)?;
+        return Ok(Some(vec![f.op("Max", &[x, zero])?]));
+    }
+    if !dtype.is_float() {
+        return Ok(None);
+    }
+    let wide = f.widened(x)?;
+    let number = |f: &mut Formula<'_, '_>, value: f64| f.number(value, wide);
+    // `scale (e^(x / width) - 1)`.
+    let bend = |f: &mut Formula<'_, '_>, scale: f64, width: f64| -> Result<ValueId, OpError> {
+        let (one, scale, width) = (number(f, 1.0)?, number(f, scale)?, number(f, width)?);
+        let part = f.op("Div", &[wide, width])?;
+        let power = f.op("Exp", &[part])?;
+        let power = f.op("Sub", &[power, one])?;
+        f.op("Mul", &[scale, power])
+    };
+    let line = |f: &mut Formula<'_, '_>, slope: f64| -> Result<ValueId, OpError> {
+        let slope = number(f, slope)?;
+        f.op("Mul", &[wide, slope])
+    };
+    let below = |f: &mut Formula<'_, '_>, there: ValueId, elsewhere: ValueId| -> Result<ValueId, OpError> {
+        let zero = number(f, 0.0)?;
+        let under = f.op("Less", &[wide, zero])?;
+        f.op("Where", &[under, there, elsewhere])
+    };
+    let y = match function {
+        Function::LeakyRelu { alpha } => {
+            let sloped = line(f, alpha.into())?;
+            below(f, sloped, wide)?
+        }
+        Function::Elu { alpha } => {
+            let bent = bend(f, alpha.into(), 1.0)?;
+            below(f, bent, wide)?
+        }
+        Function::Celu { alpha } => {
+            let bent = bend(f, alpha.into(), alpha.into())?;
+            below(f, bent, wide)?
+        }
+        Function::Selu { alpha, gamma } => {
+            let bent = bend(f, f64::from(gamma) * f64::from(alpha), 1.0)?;
+            let right = line(f, gamma.into())?;
+            below(f, bent, right)?
+        }
+        Function::HardSigmoid { alpha, beta } => {
+            let (line, beta) = (line(f, alpha.into())?, number(f, beta.into())?);
+            let line = f.op("Add", &[line, beta])?;
+            let (zero, one) = (number(f, 0.0)?, number(f, 1.0)?);
+            f.op("Clip", &[line, zero, one])?
+        }
+        Function::Shrink { bias, lambd } => {
+            let (bias, zero) = (number(f, bias.into())?, number(f, 0.0)?);
+            let (high, low) = (number(f, lambd.into())?, number(f, -f64::from(lambd))?);
+            let (over, under) = (f.op("Greater", &[wide, high])?, f.op("Less", &[wide, low])?);
+            let (less, more) = (f.op("Sub", &[wide, bias])?, f.op("Add", &[wide, bias])?);
+            let rest = f.op("Where", &[over, less, zero])?;
+            f.op("Where", &[under, more, rest])?
+        }
+        Function::ThresholdedRelu { alpha } => {
+            let (alpha, zero) = (number(f, alpha.into())?, number(f, 0.0)?);
+            let over = f.op("Greater", &[wide, alpha])?;
+            f.op("Where", &[over, wide, zero])?
+        }
+        // The power is of what is not above 0, so that it does not overflow.
+        Function::Softplus => {
+            let (zero, one) = (number(f, 0.0)?, number(f, 1.0)?);
+            let size = f.op("Abs", &[wide])?;
+            let size = f.op("Neg", &[size])?;
+            let power = f.op("Exp", &[size])?;
+            let power = f.op("Add", &[power, one])?;
+            let log = f.op("Log", &[power])?;
+            let line = f.op("Max", &[wide, zero])?;
+            f.op("Add", &[line, log])?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(vec![f.cast(y, dtype)?]))
 }

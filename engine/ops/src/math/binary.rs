@@ -332,6 +332,25 @@ impl Op for Binary {
         })
     }
 
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (a, b) = (f.need(0)?, f.need(1)?);
+        let either = |f: &mut Formula<'_, '_>, name: &str| -> Result<Option<Vec<ValueId>>, OpError> {
+            let (strictly, equal) = (f.op(name, &[a, b])?, f.op("Equal", &[a, b])?);
+            Ok(Some(vec![f.op("Or", &[strictly, equal])?]))
+        };
+        match self.function {
+            F::Comparison(Comparison::LessOrEqual) => either(f, "Less"),
+            F::Comparison(Comparison::GreaterOrEqual) => either(f, "Greater"),
+            F::Number(Arithmetic::PRelu) => {
+                let zero = f.number(0.0, a)?;
+                let (under, sloped) = (f.op("Less", &[a, zero])?, f.op("Mul", &[a, b])?);
+                Ok(Some(vec![f.op("Where", &[under, sloped, a])?]))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn gradient(
         &self,
         build: &mut Build<'_>,

@@ -1,9 +1,13 @@
 //! [Clip](https://onnx.ai/onnx/operators/onnx__Clip.html): elements cut to a range.
 
+use crate::formula::Formula;
 use crate::math::binary::compute;
 use crate::math::unary::{UNCONSUMED, apply};
 use crate::{Case, Form, Room, Step, attributes, floats, ints, of_room, types};
-use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared};
+use oxidane_graph::{
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId, kernel,
+    shared,
+};
 use oxidane_kernels::Function;
 use oxidane_kernels::map::Binary;
 use oxidane_tensor::{CastRules, DType, Tensor};
@@ -128,6 +132,17 @@ impl Op for Clip {
 
     fn in_place(&self) -> &[usize] {
         &[0]
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let mut y = f.need(0)?;
+        for (slot, name) in [(1, "Max"), (2, "Min")] {
+            if let Some(bound) = f.input(slot) {
+                y = f.op(name, &[y, bound])?;
+            }
+        }
+        Ok(Some(vec![y]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -139,6 +139,10 @@ impl Op for Einsum {
         kernel(move |run| {
             let operands: Vec<&Tensor> =
                 (0..run.input_count()).map(|slot| run.tensor(slot)).collect::<Result<_, _>>()?;
+            let shapes: Vec<&[usize]> = operands.iter().map(|t| t.shape()).collect();
+            let ranks: Vec<usize> = shapes.iter().map(|s| s.len()).collect();
+            let shape = Equation::parse(&equation, &ranks)?.shape(&shapes)?;
+            run.check_elements(&shape, operands.first().map_or(1, |t| t.dtype().bits().div_ceil(8)))?;
             let out = contract::einsum(run.pool(), &equation, &operands)?;
             run.set(0, out);
             Ok(())

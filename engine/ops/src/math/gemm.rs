@@ -185,6 +185,11 @@ impl Op for Gemm {
             GemmAttributes { alpha: self.alpha, beta: self.beta, trans_a: self.transA, trans_b: self.transB };
         kernel(move |run| {
             let c = run.try_tensor(2)?;
+            let side = |slot: usize, turned: bool, axis: usize| -> Result<usize, OpError> {
+                Ok(run.tensor(slot)?.shape().get(if turned { 1 - axis } else { axis }).copied().unwrap_or(1))
+            };
+            let sizes = [side(0, attributes.trans_a, 0)?, side(1, attributes.trans_b, 1)?];
+            run.check_elements(&sizes, run.tensor(0)?.dtype().bits().div_ceil(8))?;
             let out = matmul::gemm(run.pool(), run.tensor(0)?, run.tensor(1)?, c, attributes)?;
             run.set(0, out);
             Ok(())

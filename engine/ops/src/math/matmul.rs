@@ -154,6 +154,8 @@ impl Op for MatMul {
         kernel(|run| {
             let (a, b) = (run.tensor(0)?, run.tensor(1)?);
             if a.dtype() != b.dtype() || !matches!(a.dtype(), DType::F32 | DType::F64) {
+                let shape = matmul::matmul_shape(a.shape(), b.shape())?;
+                run.check_elements(&shape, a.dtype().bits().div_ceil(8))?;
                 let out = matmul::matmul(run.pool(), a, b)?;
                 run.set(0, out);
                 return Ok(());

@@ -405,7 +405,7 @@ impl Op for Reduce {
             Reduction::L2 => (None, Some(Function::Sqrt)),
             Reduction::SumSquare => (None, None),
             Reduction::LogSum => (None, Some(Function::Log)),
-            // Not LogSumExp, whose sum of exponentials overflows where the operator itself does not.
+            Reduction::LogSumExp => return self.shifted(build, node).map(Some),
             _ => return Ok(None),
         };
         let mut inner = x;
@@ -426,6 +426,40 @@ impl Op for Reduce {
             outer = build.add(Unary::new(function)?, &[outer]);
         }
         Ok(Some(vec![outer]))
+    }
+}
+
+impl Reduce {
+    /// LogSumExp of the differences from the largest, whose exponentials do not overflow.
+    fn shifted(&self, build: &mut Build<'_>, node: NodeId) -> Result<Vec<ValueId>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (x, axes) = (f.need(0)?, f.input(1));
+        let dtype = f.dtype(x)?;
+        let x = f.widened(x)?;
+        let reduce =
+            |f: &mut Formula<'_, '_>, name: &str, value, keepdims: bool| -> Result<ValueId, OpError> {
+                let attributes = plain()
+                    .with("keepdims", keepdims)
+                    .with("noop_with_empty_axes", self.noop_with_empty_axes);
+                let inputs: Vec<_> = [Some(value), axes].into_iter().take_while(Option::is_some).collect();
+                Ok(f.node(name, &attributes, &inputs, 1)?[0])
+            };
+        let zero = f.number(0.0, x)?;
+        // From an infinite one there is no difference.
+        let finite = |f: &mut Formula<'_, '_>, value| -> Result<ValueId, OpError> {
+            let infinite = f.op("IsInf", &[value])?;
+            f.op("Where", &[infinite, zero, value])
+        };
+        let wide = reduce(f, "ReduceMax", x, true)?;
+        let wide = finite(f, wide)?;
+        let below = f.op("Sub", &[x, wide])?;
+        let powers = f.op("Exp", &[below])?;
+        let sum = reduce(f, "ReduceSum", powers, self.keepdims)?;
+        let log = f.op("Log", &[sum])?;
+        let largest = reduce(f, "ReduceMax", x, self.keepdims)?;
+        let largest = finite(f, largest)?;
+        let y = f.op("Add", &[log, largest])?;
+        Ok(vec![f.cast(y, dtype)?])
     }
 }
 

@@ -1,6 +1,6 @@
 //! [AveragePool](https://onnx.ai/onnx/operators/onnx__AveragePool.html): the mean of each window.
 
-use super::max_pool::{pooled_dims, pooled_shape};
+use super::max_pool::{pooled_bytes, pooled_dims, pooled_shape};
 use super::window::{Sliding, drop_all};
 use crate::{Case, Form, Room, Step, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
@@ -134,6 +134,7 @@ impl Op for AveragePool {
                     Ok(average_pool_into(pool, &shape, op.count_include_pad, x.slice()?, out)?)
                 });
             }
+            run.check_elements(shape.output(), pooled_bytes(x.dtype()))?;
             let y = average_pool(pool, &shape, op.count_include_pad, &x)?;
             run.set(0, y);
             Ok(())

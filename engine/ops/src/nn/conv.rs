@@ -1,5 +1,6 @@
 //! [Conv](https://onnx.ai/onnx/operators/onnx__Conv.html): convolution over any number of spatial dimensions.
 
+use super::max_pool::pooled_bytes;
 use super::window::Sliding;
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
@@ -178,6 +179,7 @@ impl Op for Conv {
             let shape = op.shape(x.shape(), w.shape())?;
             let bias = run.try_tensor(2)?.map(Tensor::to_dense).transpose()?;
             if x.dtype() != DType::F32 {
+                run.check_elements(shape.output(), pooled_bytes(x.dtype()))?;
                 let y = conv(run.pool(), &shape, &x, &w, bias.as_ref())?;
                 run.set(0, y);
                 return Ok(());

@@ -107,6 +107,7 @@ impl Op for ConvInteger {
         kernel(move |run| {
             let (x, w) = (run.tensor(0)?, run.tensor(1)?);
             let shape = conv.shape(x.shape(), w.shape())?;
+            run.check_elements(shape.output(), size_of::<i32>())?;
             let y = conv_integer(run.pool(), &shape, x, w, run.try_tensor(2)?, run.try_tensor(3)?)?;
             run.set(0, y);
             Ok(())

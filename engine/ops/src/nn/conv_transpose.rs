@@ -1,5 +1,6 @@
 //! [ConvTranspose](https://onnx.ai/onnx/operators/onnx__ConvTranspose.html): the transposed convolution.
 
+use super::max_pool::pooled_bytes;
 use super::window::Sliding;
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
@@ -225,6 +226,7 @@ impl Op for ConvTranspose {
             let shape = op.shape(x.shape(), w.shape())?;
             let bias = run.try_tensor(2)?.map(Tensor::to_dense).transpose()?;
             if x.dtype() != DType::F32 {
+                run.check_elements(shape.output(), pooled_bytes(x.dtype()))?;
                 let y = conv_transpose(run.pool(), &shape, &x, &w, bias.as_ref())?;
                 run.set(0, y);
                 return Ok(());

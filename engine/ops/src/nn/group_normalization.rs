@@ -2,10 +2,13 @@
 //! item brought to mean 0 and variance 1.
 
 use super::instance_normalization::normalize;
+use crate::formula::Formula;
 use crate::math::by_type::by_type;
 use crate::tensor::{expand::Expand, reshape::Reshape};
 use crate::{Case, Draft, Form, Room, Step, attributes, floats, ints, noise, noise_of, of_room, types};
-use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
+use oxidane_graph::{
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, kernel, shared,
+};
 use oxidane_tensor::DType;
 
 attributes! {
@@ -126,6 +129,32 @@ impl Op for GroupNormalization {
         }
         ctx.set(0, x);
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (x, scale, bias) = (f.need(0)?, f.need(1)?, f.need(2)?);
+        let (dtype, rank) = (f.dtype(x)?, f.rank(x)?);
+        let wide = f.widened(x)?;
+        let own = f.dtype(wide)?;
+        let groups = f.reshape(wide, &[0, self.num_groups, -1])?;
+        let axis = f.ints(&[2])?;
+        let mean = f.op("ReduceMean", &[groups, axis])?;
+        let off = f.op("Sub", &[groups, mean])?;
+        let square = f.op("Mul", &[off, off])?;
+        let variance = f.op("ReduceMean", &[square, axis])?;
+        let epsilon = f.number(self.epsilon.into(), wide)?;
+        let variance = f.op("Add", &[variance, epsilon])?;
+        let deviation = f.op("Sqrt", &[variance])?;
+        let normal = f.op("Div", &[off, deviation])?;
+        let normal = f.reshaped_like(normal, x)?;
+        let mut column = vec![1i64; rank.max(2) - 1];
+        column[0] = -1;
+        let (scale, bias) = (f.cast(scale, own)?, f.cast(bias, own)?);
+        let (scale, bias) = (f.reshape(scale, &column)?, f.reshape(bias, &column)?);
+        let y = f.op("Mul", &[normal, scale])?;
+        let y = f.op("Add", &[y, bias])?;
+        Ok(Some(vec![f.cast(y, dtype)?]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -1,11 +1,12 @@
 //! [LayerNormalization](https://onnx.ai/onnx/operators/onnx__LayerNormalization.html): the last dimensions of each
 //! row brought to mean 0 and variance 1.
 
+use crate::formula::Formula;
 use crate::math::by_type::by_type;
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, axis_index, kernel,
-    shared,
+    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId,
+    axis_index, kernel, shared,
 };
 use oxidane_kernels::map::{Binary, binary};
 use oxidane_kernels::norm::layer_norm;
@@ -195,6 +196,33 @@ impl Op for LayerNormalization {
         }
         ctx.set(0, x);
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (x, scale, bias) = (f.need(0)?, f.need(1)?, f.input(2));
+        let (dtype, rank) = (f.dtype(x)?, f.rank(x)?);
+        let first = axis_index(self.axis, rank)? as i64;
+        let axes = f.ints(&(first..rank as i64).collect::<Vec<_>>())?;
+        let x = f.widened(x)?;
+        let mean = f.op("ReduceMean", &[x, axes])?;
+        let off = f.op("Sub", &[x, mean])?;
+        let square = f.op("Mul", &[off, off])?;
+        let variance = f.op("ReduceMean", &[square, axes])?;
+        let epsilon = f.number(self.epsilon.into(), x)?;
+        let variance = f.op("Add", &[variance, epsilon])?;
+        let deviation = f.op("Sqrt", &[variance])?;
+        let inverse = f.op("Reciprocal", &[deviation])?;
+        let normal = f.op("Mul", &[off, inverse])?;
+        let own = f.dtype(x)?;
+        let scale = f.cast(scale, own)?;
+        let mut y = f.op("Mul", &[normal, scale])?;
+        if let Some(bias) = bias {
+            let bias = f.cast(bias, own)?;
+            y = f.op("Add", &[y, bias])?;
+        }
+        let y = f.cast(y, dtype)?;
+        Ok(Some(vec![y, f.cast(mean, self.stash_type)?, f.cast(inverse, self.stash_type)?]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

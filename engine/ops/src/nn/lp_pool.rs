@@ -1,6 +1,6 @@
 //! [LpPool](https://onnx.ai/onnx/operators/onnx__LpPool.html): the p-norm of each window.
 
-use super::max_pool::{pooled_dims, pooled_shape};
+use super::max_pool::{pooled_bytes, pooled_dims, pooled_shape};
 use super::window::{Sliding, drop_all};
 use crate::{Case, Draft, Form, Room, Step, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
@@ -125,6 +125,7 @@ impl Op for LpPool {
         kernel(move |run| {
             let x = run.dense(0)?;
             let shape = pooled_shape(&op.sliding(), x.shape(), op.ceil_mode)?;
+            run.check_elements(shape.output(), pooled_bytes(x.dtype()))?;
             let y = lp_pool(run.pool(), &shape, op.p, &x)?;
             run.set(0, y);
             Ok(())

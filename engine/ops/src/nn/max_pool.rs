@@ -163,6 +163,14 @@ pub(super) fn pooled_shape(
     Ok(PoolShape::new(x, window, ceil_mode)?)
 }
 
+/// Bytes that an element of a result takes while it is made; 16-bit floats are `float` on the way.
+pub(super) fn pooled_bytes(dtype: DType) -> usize {
+    match dtype {
+        DType::F16 | DType::BF16 => 6,
+        other => other.bits().div_ceil(8),
+    }
+}
+
 impl MaxPool {
     fn sliding(&self) -> Sliding<'_> {
         Sliding {
@@ -202,12 +210,14 @@ impl Op for MaxPool {
             let pool = run.pool();
             if run.wants(1) {
                 let order = if op.storage_order { StorageOrder::ColumnMajor } else { StorageOrder::RowMajor };
+                run.check_elements(shape.output(), pooled_bytes(x.dtype()) + size_of::<i64>())?;
                 let (y, places) = max_pool_indices(pool, &shape, order, &x)?;
                 run.set(0, y);
                 run.set(1, places);
             } else if x.dtype() == DType::F32 {
                 run.write::<f32>(0, shape.output(), |out| Ok(max_pool_into(pool, &shape, x.slice()?, out)?))?;
             } else {
+                run.check_elements(shape.output(), pooled_bytes(x.dtype()))?;
                 let y = max_pool(pool, &shape, &x)?;
                 run.set(0, y);
             }

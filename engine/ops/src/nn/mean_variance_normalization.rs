@@ -1,10 +1,12 @@
 //! [MeanVarianceNormalization](https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html): mean 0 and
 //! variance 1 over some dimensions.
 
+use crate::formula::Formula;
 use crate::math::by_type::by_type;
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, axis_index, kernel, shared,
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId, axis_index,
+    kernel, shared,
 };
 use oxidane_kernels::Float;
 use oxidane_kernels::norm::layer_norm;
@@ -99,6 +101,22 @@ impl Op for MeanVarianceNormalization {
         }
         ctx.set(0, x);
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        let dtype = f.dtype(x)?;
+        let (x, axes) = (f.widened(x)?, f.ints(&self.axes)?);
+        let mean = f.op("ReduceMean", &[x, axes])?;
+        let off = f.op("Sub", &[x, mean])?;
+        let square = f.op("Mul", &[off, off])?;
+        let variance = f.op("ReduceMean", &[square, axes])?;
+        let deviation = f.op("Sqrt", &[variance])?;
+        let least = f.number(1e-9, x)?;
+        let deviation = f.op("Add", &[deviation, least])?;
+        let y = f.op("Div", &[off, deviation])?;
+        Ok(Some(vec![f.cast(y, dtype)?]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

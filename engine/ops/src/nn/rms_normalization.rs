@@ -2,10 +2,12 @@
 //! divided by the root of the mean of their squares.
 
 use super::layer_normalization::{combined, of_row};
+use crate::formula::Formula;
 use crate::math::by_type::by_type;
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, axis_index, kernel, shared,
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Type, Unknown, ValueId,
+    axis_index, kernel, shared,
 };
 use oxidane_kernels::Float;
 use oxidane_kernels::map::Binary;
@@ -93,6 +95,29 @@ impl Op for RMSNormalization {
         };
         ctx.set(0, ty);
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (x, scale) = (f.need(0)?, f.need(1)?);
+        let (narrow, dtype, rank) = (f.dtype(x)?, f.dtype(scale)?, f.rank(x)?);
+        // Of two types each rounds on the way.
+        if narrow != dtype {
+            return Ok(None);
+        }
+        let first = axis_index(self.axis, rank)? as i64;
+        let axes = f.ints(&(first..rank as i64).collect::<Vec<_>>())?;
+        let x = f.widened(x)?;
+        let own = f.dtype(x)?;
+        let square = f.op("Mul", &[x, x])?;
+        let mean = f.op("ReduceMean", &[square, axes])?;
+        let epsilon = f.number(self.epsilon.into(), x)?;
+        let mean = f.op("Add", &[mean, epsilon])?;
+        let root = f.op("Sqrt", &[mean])?;
+        let normal = f.op("Div", &[x, root])?;
+        let scale = f.cast(scale, own)?;
+        let y = f.op("Mul", &[normal, scale])?;
+        Ok(Some(vec![f.cast(y, dtype)?]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -2,13 +2,14 @@
 //! [LogSoftmax](https://onnx.ai/onnx/operators/onnx__LogSoftmax.html) and
 //! [Hardmax](https://onnx.ai/onnx/operators/onnx__Hardmax.html): each line along an axis as shares of one.
 
+use crate::formula::Formula;
 use crate::math::by_type::by_type;
 use crate::room::only;
 use crate::tensor::{flatten::Flatten, reshape::Reshape, shape::Shape};
 use crate::{Case, Draft, Room, Step, floats, noise, noise_of, types};
 use oxidane_graph::{
-    Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, axis_index, kernel,
-    shared,
+    Attributes, Build, Call, Dim, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown,
+    ValueId, axis_index, kernel, shared,
 };
 use oxidane_kernels::Float;
 use oxidane_kernels::softmax::{Softmax as Kind, softmax};
@@ -188,6 +189,30 @@ impl Op for Softmax {
         }
         ctx.set(0, x);
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        if self.kind == Kind::Hardmax {
+            return Ok(None);
+        }
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        let dtype = f.dtype(x)?;
+        // Each step of Softmax rounds to the type of its elements.
+        let x = if self.kind == Kind::LogSoftmax { f.widened(x)? } else { x };
+        let axis = f.ints(&[self.axis])?;
+        let largest = f.op("ReduceMax", &[x, axis])?;
+        let below = f.op("Sub", &[x, largest])?;
+        let powers = f.op("Exp", &[below])?;
+        let sum = f.op("ReduceSum", &[powers, axis])?;
+        let y = match self.kind {
+            Kind::LogSoftmax => {
+                let log = f.op("Log", &[sum])?;
+                f.op("Sub", &[below, log])?
+            }
+            _ => f.op("Div", &[powers, sum])?,
+        };
+        Ok(Some(vec![f.cast(y, dtype)?]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

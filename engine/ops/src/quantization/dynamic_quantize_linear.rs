@@ -2,9 +2,11 @@
 //! scale and zero point that their range asks for.
 
 use super::linear::{Rules, quantized};
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Types, Unknown, kernel, shared,
+    Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Types, Unknown, ValueId,
+    kernel, shared,
 };
 use oxidane_tensor::{DType, Tensor};
 
@@ -76,6 +78,27 @@ impl Op for DynamicQuantizeLinear {
         ctx.set_tensor(1, DType::F32, []);
         ctx.set_tensor(2, DType::U8, []);
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        let (zero, codes) = (f.scalar(0.0, DType::F32)?, f.scalar(255.0, DType::F32)?);
+        let all = plain().with("keepdims", 0i64);
+        let (least, most) = (f.with("ReduceMin", all.clone(), &[x])?, f.with("ReduceMax", all, &[x])?);
+        let (least, most) = (f.op("Min", &[least, zero])?, f.op("Max", &[most, zero])?);
+        let range = f.op("Sub", &[most, least])?;
+        // A range of nothing needs a scale all the same.
+        let (empty, one) = (f.op("Equal", &[range, zero])?, f.scalar(1.0, DType::F32)?);
+        let range = f.op("Where", &[empty, one, range])?;
+        let scale = f.op("Div", &[range, codes])?;
+        let below = f.op("Sub", &[zero, least])?;
+        let point = f.op("Div", &[below, scale])?;
+        let point = f.op("Round", &[point])?;
+        let point = f.op("Clip", &[point, zero, codes])?;
+        let point = f.cast(point, DType::U8)?;
+        let y = f.op("QuantizeLinear", &[x, scale, point])?;
+        Ok(Some(vec![y, scale, point]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

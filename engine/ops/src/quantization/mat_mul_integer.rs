@@ -4,7 +4,7 @@
 use crate::math::matmul::product_dims;
 use crate::{Case, Form, Room, attributes, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
-use oxidane_kernels::matmul::matmul_integer;
+use oxidane_kernels::matmul::{matmul_integer, matmul_shape};
 use oxidane_tensor::{DType, Tensor};
 
 attributes! {
@@ -80,6 +80,8 @@ impl Op for MatMulInteger {
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         kernel(|run| {
+            let shape = matmul_shape(run.tensor(0)?.shape(), run.tensor(1)?.shape())?;
+            run.check_elements(&shape, size_of::<i32>())?;
             let y = matmul_integer(
                 run.pool(),
                 run.tensor(0)?,

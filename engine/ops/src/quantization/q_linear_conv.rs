@@ -146,6 +146,7 @@ impl QLinearConv {
         let x = without_zero(x, Some(&by_channel(run.tensor(2)?, 1, rank, 0)?))?;
         let w = without_zero(w, Some(&by_channel(run.tensor(5)?, channels, rank, 0)?))?;
         let bias = run.try_tensor(8)?;
+        run.check_elements(shape.output(), size_of::<i32>() + 1)?;
         let sums = conv(run.pool(), &shape, &x, &w, bias)?;
         let one = |slot: usize| -> Result<f32, OpError> {
             match *run.tensor(slot)?.values::<f32>()? {

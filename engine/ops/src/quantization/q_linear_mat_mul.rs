@@ -5,7 +5,7 @@ use super::linear::{BYTES_OR_FLOAT8, HALF_OR_FLOAT, Rules, dequantized, quantize
 use crate::math::matmul::product_dims;
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared};
-use oxidane_kernels::matmul::{matmul, matmul_integer};
+use oxidane_kernels::matmul::{matmul, matmul_integer, matmul_shape};
 use oxidane_kernels::quantize::requantize;
 use oxidane_tensor::{CastRules, DType, Tensor, broadcast};
 
@@ -118,6 +118,8 @@ fn product(a: &Tensor, b: &Tensor, divide: bool) -> Result<Tensor, OpError> {
 fn run_integers(run: &Run<'_>) -> Result<Tensor, OpError> {
     let real =
         |slot| -> Result<Tensor, OpError> { Ok(run.tensor(slot)?.cast(DType::F32, CastRules::default())?) };
+    let shape = matmul_shape(run.tensor(0)?.shape(), run.tensor(3)?.shape())?;
+    run.check_elements(&shape, size_of::<i32>() + 1)?;
     let sums = matmul_integer(
         run.pool(),
         run.tensor(0)?,

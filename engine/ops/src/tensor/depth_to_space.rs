@@ -1,9 +1,11 @@
 //! [DepthToSpace](https://onnx.ai/onnx/operators/onnx__DepthToSpace.html): channels become blocks of the picture.
 
 use super::moves::{Move, move_elements};
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, Step, attributes, floats, noise, of_room, types};
 use oxidane_graph::{
-    Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared,
+    Build, Call, Dim, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId, kernel,
+    shared,
 };
 use oxidane_kernels::shuffle;
 use oxidane_pool::Pool;
@@ -119,6 +121,27 @@ impl Op for DepthToSpace {
             None => ctx.set_unranked(0, dtype),
         }
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        let [rows, columns] = [2i64, 3].map(|axis| (axis, axis + 1));
+        let mut side =
+            |(start, end): (i64, i64)| f.with("Shape", plain().with("start", start).with("end", end), &[x]);
+        let (rows, columns) = (side(rows)?, side(columns)?);
+        let (block, rest) = (f.ints(&[self.blocksize])?, f.ints(&[-1])?);
+        let batch = f.with("Shape", plain().with("end", 1i64), &[x])?;
+        let (split, order) = match self.mode.as_str() {
+            "DCR" => ([batch, block, block, rest, rows, columns], [0, 3, 4, 1, 5, 2]),
+            _ => ([batch, rest, block, block, rows, columns], [0, 1, 4, 2, 5, 3]),
+        };
+        let split = f.concat(&split, 0)?;
+        let parts = f.op("Reshape", &[x, split])?;
+        let parts = f.transpose(parts, &order)?;
+        let (tall, wide) = (f.op("Mul", &[rows, block])?, f.op("Mul", &[columns, block])?);
+        let shape = f.concat(&[batch, rest, tall, wide], 0)?;
+        Ok(Some(vec![f.op("Reshape", &[parts, shape])?]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {

@@ -2,8 +2,12 @@
 
 use super::depth_to_space::{Reordered, check, exact, picture, picture_dims};
 use super::moves::move_elements;
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, Step, attributes, floats, noise, of_room, types};
-use oxidane_graph::{Call, Dim, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
+use oxidane_graph::{
+    Build, Call, Dim, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, kernel,
+    shared,
+};
 
 attributes! {
     /// Each square of `blocksize` by `blocksize` becomes so many channels: the inverse of DepthToSpace.
@@ -60,6 +64,21 @@ impl Op for SpaceToDepth {
             None => ctx.set_unranked(0, dtype),
         }
         Ok(())
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let x = f.need(0)?;
+        let mut side = |axis: i64| f.with("Shape", plain().with("start", axis).with("end", axis + 1), &[x]);
+        let (batch, channels, rows, columns) = (side(0)?, side(1)?, side(2)?, side(3)?);
+        let (block, rest) = (f.ints(&[self.blocksize])?, f.ints(&[-1])?);
+        let (low, narrow) = (f.op("Div", &[rows, block])?, f.op("Div", &[columns, block])?);
+        let split = f.concat(&[batch, channels, low, block, narrow, block], 0)?;
+        let parts = f.op("Reshape", &[x, split])?;
+        let order = if self.mode == "DCR" { [0, 3, 5, 1, 2, 4] } else { [0, 1, 3, 5, 2, 4] };
+        let parts = f.transpose(parts, &order)?;
+        let shape = f.concat(&[batch, rest, low, narrow], 0)?;
+        Ok(Some(vec![f.op("Reshape", &[parts, shape])?]))
     }
 
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
