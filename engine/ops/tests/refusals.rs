@@ -152,3 +152,32 @@ fn inputs_that_cannot_be_shared_out() {
     let case = Case::new("lengths", SequenceMap {}).input(sequence(2)).input(sequence(3)).body(body);
     assert!(refused(case).contains('3'));
 }
+
+#[test]
+fn results_beyond_the_budget() {
+    let room = |domain: &str, name: &str| oxidane_ops::room(domain, name).expect("a room");
+    let far = |name: &str, attributes: oxidane_graph::Attributes, inputs: &[Tensor]| {
+        let mut case = inputs.iter().fold(Case::new("far", Identity {}), |c, t| c.input(t.clone()));
+        case.op = (room("", name).read)(&attributes).expect("attributes of the operator");
+        let what = refused(case);
+        assert!(what.contains("budget"), "{name}: {what}");
+    };
+    let pads = || vec![0, 0, i64::from(i32::MAX), 0];
+    let window = || oxidane_graph::Attributes::new().with("pads", pads()).with("kernel_shape", vec![2i64, 2]);
+    let picture = |dtype| codes(dtype, &[1, 1, 3, 3]);
+    for dtype in [DType::U8, DType::F64, DType::F16] {
+        far("MaxPool", window(), &[picture(dtype)]);
+    }
+    for name in ["AveragePool", "LpPool"] {
+        far(name, window(), &[picture(DType::F64)]);
+        far(name, window(), &[picture(DType::BF16)]);
+    }
+    far("Conv", window(), &[picture(DType::F64), codes(DType::F64, &[1, 1, 2, 2])]);
+    far("ConvInteger", window(), &[picture(DType::U8), codes(DType::U8, &[1, 1, 2, 2])]);
+    let (tall, wide) = (|dtype| codes(dtype, &[1 << 14, 1]), |dtype| codes(dtype, &[1, 1 << 14]));
+    let none = oxidane_graph::Attributes::new;
+    far("MatMul", none(), &[tall(DType::I32), wide(DType::I32)]);
+    far("MatMulInteger", none(), &[tall(DType::U8), wide(DType::U8)]);
+    far("Gemm", none(), &[tall(DType::F64), wide(DType::F64)]);
+    far("Einsum", none().with("equation", "ij,jk->ik".to_owned()), &[tall(DType::F64), wide(DType::F64)]);
+}
