@@ -1,10 +1,12 @@
 //! [Attention](https://onnx.ai/onnx/operators/onnx__Attention.html): scaled dot-product attention with a cache.
 
+use super::expand;
 use super::layout::{Layout, cat, compute};
+use crate::formula::Formula;
 use crate::{Case, Form, Room, Step, attributes, bools, floats, ints, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Attributes, Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel,
-    shared,
+    Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature,
+    Unknown, ValueId, kernel, shared,
 };
 use oxidane_kernels::attention::{self as loops, Bias, Compute, Scores, Span};
 use oxidane_tensor::{CastRules, DType, Tensor, TensorMut, element_count};
@@ -380,6 +382,10 @@ impl Op for Attention {
             let wide = run.tensor(0)?.dtype() == DType::F64 || op.softmax_precision == Some(DType::F64);
             if wide { op.run::<f64>(run) } else { op.run::<f32>(run) }
         })
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        expand::expand(self, &mut Formula::new(build, node))
     }
 }
 

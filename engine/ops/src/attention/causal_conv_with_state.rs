@@ -1,10 +1,11 @@
 //! [CausalConvWithState](https://onnx.ai/onnx/operators/onnx__CausalConvWithState.html): a convolution of each
 //! channel over what came before, carried on from call to call.
 
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Unknown, kernel,
-    shared,
+    Attributes, Build, Call, Dim, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Type,
+    Unknown, ValueId, kernel, shared,
 };
 use oxidane_tensor::{CastRules, DType, Tensor};
 
@@ -142,6 +143,39 @@ impl Op for CausalConvWithState {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let op = self.clone();
         kernel(move |run| op.run(run))
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let silu = self.silu()?;
+        let f = &mut Formula::new(build, node);
+        let (x, weight) = (f.need(0)?, f.need(1)?);
+        let (Ok(dtype), Ok([channels, _, size])) = (f.dtype(x), f.sizes::<3>(weight)) else {
+            return Ok(None);
+        };
+        let carried = size - 1;
+        let all = match f.input(3) {
+            Some(past) => f.concat(&[past, x], 2)?,
+            None => {
+                let pads = f.ints(&[0, 0, carried, 0, 0, 0])?;
+                f.op("Pad", &[x, pads])?
+            }
+        };
+        let present = match carried {
+            0 => f.slice(all, 2, i64::MAX, i64::MAX)?,
+            _ => f.slice(all, 2, -carried, i64::MAX)?,
+        };
+        let [wide, weight] = [f.widened(all)?, f.widened(weight)?];
+        let bias = f.input(2).map(|bias| f.widened(bias)).transpose()?;
+        let sums = f.node("Conv", &plain().with("group", channels), &[Some(wide), Some(weight), bias], 1)?[0];
+        let mut made = f.cast(sums, dtype)?;
+        if silu {
+            // Of the sums as their type holds them.
+            let wide = f.widened(made)?;
+            let gate = f.op("Sigmoid", &[wide])?;
+            let gated = f.op("Mul", &[wide, gate])?;
+            made = f.cast(gated, dtype)?;
+        }
+        Ok(Some(vec![made, present]))
     }
 }
 

@@ -1,11 +1,15 @@
 //! [LinearAttention](https://onnx.ai/onnx/operators/onnx__LinearAttention.html): a state that each position writes
 //! to and reads from.
 
+use crate::control::scan::Scan;
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Attributes, Call, Dim, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared,
+    Attributes, Build, Call, Dim, Graph, InferCtx, Kernel, NodeId, NodeSpec, Op, OpError, Param, Run,
+    Signature, Type, Unknown, ValueId, kernel, shared,
 };
 use oxidane_tensor::{CastRules, DType, Tensor};
+use std::sync::Arc;
 
 attributes! {
     /// For each position the state decays, takes the product of key and value up, and is read by the query.
@@ -230,6 +234,110 @@ impl Op for LinearAttention {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let op = self.clone();
         kernel(move |run| op.run(run))
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let (gated, delta) = self.rule()?;
+        let (heads, kv_heads) = self.heads()?;
+        let (heads, kv_heads) = (heads as i64, kv_heads as i64);
+        let f = &mut Formula::new(build, node);
+        let (query, key, value) = (f.need(0)?, f.need(1)?, f.need(2)?);
+        let width = |f: &mut Formula<'_, '_>, value| f.build().ty(value)?.shape()?.get(2)?.as_known();
+        let (Ok(dtype), Some(hk), Some(hv)) = (f.dtype(query), width(f, key), width(f, value)) else {
+            return Ok(None);
+        };
+        let (size, value_size) = (hk / kv_heads, hv / kv_heads);
+        let state_type = match f.input(3) {
+            None => dtype,
+            Some(past) => f.dtype(past)?,
+        };
+        let mut state = match f.input(3) {
+            Some(past) => f.cast(past, DType::F32)?,
+            None => {
+                let batch = f.with("Shape", plain().with("end", 1i64), &[query])?;
+                let sizes = f.ints(&[kv_heads, size, value_size])?;
+                let shape = f.concat(&[batch, sizes], 0)?;
+                f.op("ConstantOfShape", &[shape])?
+            }
+        };
+        let mut scanned = vec![query, key, value];
+        let each = match f.input(4).filter(|_| gated) {
+            None => 1,
+            Some(decay) => match width(f, decay) {
+                Some(width) => width / kv_heads,
+                None => return Ok(None),
+            },
+        };
+        for (slot, needed) in [(4, gated), (5, delta)] {
+            if needed {
+                scanned.push(f.need(slot)?);
+            }
+        }
+        for value in &mut scanned {
+            *value = f.cast(*value, DType::F32)?;
+        }
+
+        // One position: the state decays, takes the product of key and value up, and is read by the query.
+        let mut body = Graph::new("position");
+        let mut input = |name: &str, ty: Type| -> Result<ValueId, OpError> {
+            let id = body.add_input(name, Some(ty.clone()), None)?;
+            body.set_declared(id, Some(ty));
+            Ok(id)
+        };
+        let Some(ty) = f.build().ty(state).cloned() else { return Ok(None) };
+        let before = input("state", ty)?;
+        let mut at = Vec::new();
+        for (i, &value) in scanned.iter().enumerate() {
+            let Some(&[batch, _, width]) = f.build().ty(value).and_then(Type::shape) else { return Ok(None) };
+            at.push(input(&format!("at_{i}"), Type::tensor(DType::F32, [batch, width]))?);
+        }
+        let mut inside = Build::new(&mut body, "position");
+        let g = &mut Formula::free(&mut inside);
+        let query = g.reshape(at[0], &[0, kv_heads, heads / kv_heads, size])?;
+        let key = g.reshape(at[1], &[0, kv_heads, size, 1])?;
+        let mut wanted = g.reshape(at[2], &[0, kv_heads, 1, value_size])?;
+        let mut after = before;
+        let mut rest = at[3..].iter();
+        if gated && let Some(&decay) = rest.next() {
+            // One for each head, or for each element of its key.
+            let decay = g.reshape(decay, &[0, kv_heads, each, 1])?;
+            let factor = g.op("Exp", &[decay])?;
+            after = g.op("Mul", &[after, factor])?;
+        }
+        if delta && let Some(&beta) = rest.next() {
+            let line = g.reshape(key, &[0, kv_heads, 1, size])?;
+            let held = g.op("MatMul", &[line, after])?;
+            let lacking = g.op("Sub", &[wanted, held])?;
+            let rate = g.reshape(beta, &[0, -1, 1, 1])?;
+            wanted = g.op("Mul", &[lacking, rate])?;
+        }
+        let more = g.op("Mul", &[key, wanted])?;
+        after = g.op("Add", &[after, more])?;
+        let read = g.op("MatMul", &[query, after])?;
+        let scale = match self.scale {
+            0.0 => 1.0 / (size as f32).sqrt(),
+            scale => scale,
+        };
+        let scale = g.scalar(scale.into(), DType::F32)?;
+        let read = g.op("Mul", &[read, scale])?;
+        let read = g.reshape(read, &[0, heads * value_size])?;
+        body.set_outputs(vec![after, read]);
+
+        let count = scanned.len();
+        let scan = Scan {
+            num_scan_inputs: count as i64,
+            scan_input_axes: Some(vec![1; count]),
+            scan_input_directions: None,
+            scan_output_axes: Some(vec![1]),
+            scan_output_directions: None,
+        };
+        let inputs: Vec<_> = std::iter::once(state).chain(scanned).map(Some).collect();
+        state = f.build().graph_mut().add_undefined("")?;
+        let output = f.build().graph_mut().add_undefined("")?;
+        let spec = NodeSpec::new(Arc::new(scan), &inputs, &[Some(state), Some(output)]);
+        f.build().add_spec(NodeSpec { bodies: vec![body], ..spec })?;
+        let output = f.with("Cast", plain().with("to", dtype), &[output])?;
+        Ok(Some(vec![output, f.with("Cast", plain().with("to", state_type), &[state])?]))
     }
 }
 

@@ -3,6 +3,7 @@
 #[allow(clippy::module_inception, reason = "the operator has the name of the family")]
 pub mod attention;
 pub mod causal_conv_with_state;
+mod expand;
 pub mod flex_attention;
 mod layout;
 pub mod linear_attention;

@@ -2,9 +2,11 @@
 //! angle of their position.
 
 use super::layout::Layout;
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, ints, noise, noise_of, of_room, types};
 use oxidane_graph::{
-    Attributes, Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared,
+    Attributes, Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId,
+    kernel, shared,
 };
 use oxidane_tensor::{CastRules, DType, Tensor};
 
@@ -150,6 +152,63 @@ impl Op for RotaryEmbedding {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let op = self.clone();
         kernel(move |run| op.run(run))
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (x, mut cos, mut sin) = (f.need(0)?, f.need(1)?, f.need(2)?);
+        let Ok(rank) = f.rank(x) else { return Ok(None) };
+        let given = f.op("Shape", &[x])?;
+        let heads = match rank {
+            3 => f.reshape(x, &[0, 0, self.num_heads.unwrap_or(0), -1])?,
+            _ => f.transpose(x, &[0, 2, 1, 3])?,
+        };
+        if let Some(ids) = f.input(3) {
+            cos = f.with("Gather", plain().with("axis", 0i64), &[cos, ids])?;
+            sin = f.with("Gather", plain().with("axis", 0i64), &[sin, ids])?;
+        }
+        let axis = f.ints(&[2])?;
+        let [cos, sin] = [f.op("Unsqueeze", &[cos, axis])?, f.op("Unsqueeze", &[sin, axis])?];
+        let (mut turned, mut rest) = (heads, None);
+        if self.rotary_embedding_dim != 0 {
+            turned = f.slice(heads, 3, 0, self.rotary_embedding_dim)?;
+            rest = Some(f.slice(heads, 3, self.rotary_embedding_dim, i64::MAX)?);
+        }
+        let last = f.ints(&[-1])?;
+        let [a, b] = match self.interleaved {
+            true => {
+                let [zero, one, two] = [f.ints(&[0])?, f.ints(&[1])?, f.ints(&[2])?];
+                let end = f.ints(&[i64::MAX])?;
+                [
+                    f.op("Slice", &[turned, zero, end, last, two])?,
+                    f.op("Slice", &[turned, one, end, last, two])?,
+                ]
+            }
+            false => {
+                let halves = plain().with("axis", -1i64).with("num_outputs", 2i64);
+                let halves = f.node("Split", &halves, &[Some(turned)], 2)?;
+                [halves[0], halves[1]]
+            }
+        };
+        let [ac, bs] = [f.op("Mul", &[cos, a])?, f.op("Mul", &[sin, b])?];
+        let [as_, bc] = [f.op("Mul", &[sin, a])?, f.op("Mul", &[cos, b])?];
+        let [a, b] = [f.op("Sub", &[ac, bs])?, f.op("Add", &[as_, bc])?];
+        let mut made = match self.interleaved {
+            true => {
+                let [a, b] = [f.op("Unsqueeze", &[a, last])?, f.op("Unsqueeze", &[b, last])?];
+                let pairs = f.concat(&[a, b], -1)?;
+                f.reshaped_like(pairs, turned)?
+            }
+            false => f.concat(&[a, b], -1)?,
+        };
+        if let Some(rest) = rest {
+            made = f.concat(&[made, rest], -1)?;
+        }
+        let made = match rank {
+            3 => f.with("Reshape", plain().with("allowzero", true), &[made, given])?,
+            _ => f.transpose(made, &[0, 2, 1, 3])?,
+        };
+        Ok(Some(vec![made]))
     }
 }
 

@@ -1,12 +1,16 @@
 //! [SequenceMap](https://onnx.ai/onnx/operators/onnx__SequenceMap.html): a body applied to each item of sequences.
 
+use super::call::splice_call;
+use super::loop_::Loop;
 use super::sequence::{ITEM, SEQUENCE, items};
 use super::sequence_at::three;
+use crate::formula::{Formula, plain};
 use crate::math::binary::{ADD, Binary};
 use crate::tensor::shape::Shape;
 use crate::{Case, Form, Room, attributes, floats, of_room};
 use oxidane_graph::{
-    Build, Call, Graph, InferCtx, Kernel, Op, OpError, Param, Signature, Type, Unknown, kernel, shared,
+    Build, Call, Graph, InferCtx, Kernel, NodeId, NodeSpec, Op, OpError, Param, Signature, Type, Unknown,
+    ValueId, kernel, shared,
 };
 use oxidane_tensor::{DType, Datum};
 use std::sync::Arc;
@@ -145,5 +149,89 @@ impl Op for SequenceMap {
             }
             Ok(())
         })
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let at = build.graph().node(node);
+        let given: Vec<ValueId> = at.formal_inputs().iter().flatten().copied().collect();
+        let captured: Vec<ValueId> = at.captured().iter().flatten().copied().collect();
+        let Some(mapped) = at.bodies().first().cloned() else { return Ok(None) };
+        let types: Option<Vec<Type>> = given.iter().map(|&v| build.ty(v).cloned()).collect();
+        let items: Option<Vec<(Type, DType)>> = at
+            .outputs()
+            .iter()
+            .zip(mapped.outputs())
+            .map(|(output, &inner)| {
+                let ty = output.and_then(|v| build.ty(v)).or(mapped.value(inner).ty())?;
+                let item = match ty {
+                    Type::Sequence(item) => item,
+                    other => other,
+                };
+                let dtype = item.dtype()?;
+                Some((Type::Sequence(Box::new(Type::unranked(dtype))), dtype))
+            })
+            .collect();
+        let (Some(types), Some(items)) = (types, items) else { return Ok(None) };
+
+        let mut body = Graph::new("map");
+        let mut input = |name: &str, ty: Option<Type>| -> Result<ValueId, OpError> {
+            let id = body.add_input(name, ty.clone(), None)?;
+            body.set_declared(id, ty);
+            Ok(id)
+        };
+        let turn = input("turn", Some(Type::fixed(DType::I64, &[])))?;
+        let more = input("more", Some(Type::fixed(DType::Bool, &[])))?;
+        let mut carried = Vec::new();
+        for (i, (ty, _)) in items.iter().enumerate() {
+            carried.push(input(&format!("mapped_{i}"), Some(ty.clone()))?);
+        }
+        let mut values = Vec::new();
+        for (i, ty) in types.iter().enumerate() {
+            values.push(input(&format!("given_{i}"), Some(ty.clone()))?);
+        }
+        let mut inner = Vec::new();
+        for &value in &captured {
+            inner.push(Some(input("", build.ty(value).cloned())?));
+        }
+        let mut inside = Build::new(&mut body, "map");
+        let f = &mut Formula::free(&mut inside);
+        let mut outputs = vec![f.op("Identity", &[more])?];
+        let mut taken = Vec::new();
+        for (&value, ty) in values.iter().zip(&types) {
+            taken.push(Some(match ty {
+                Type::Sequence(_) => f.op("SequenceAt", &[value, turn])?,
+                _ => value,
+            }));
+        }
+        taken.append(&mut inner);
+        let made = carried
+            .iter()
+            .map(|_| Ok(Some(f.build().graph_mut().add_undefined("")?)))
+            .collect::<Result<Vec<_>, OpError>>()?;
+        splice_call(mapped, f.build().graph_mut(), &taken, &made)?;
+        for (&before, item) in carried.iter().zip(made) {
+            let inserted = f.node("SequenceInsert", &plain(), &[Some(before), item], 1)?;
+            outputs.push(inserted[0]);
+        }
+        body.set_outputs(outputs);
+
+        let f = &mut Formula::free(build);
+        let mut inputs = vec![Some(f.op("SequenceLength", &given[..1])?), None];
+        for &(_, dtype) in &items {
+            inputs.push(Some(f.with("SequenceEmpty", plain().with("dtype", dtype), &[])?));
+        }
+        let captures = given.len() + captured.len();
+        inputs.extend(given.into_iter().chain(captured).map(Some));
+        let mut results = Vec::new();
+        for _ in &items {
+            results.push(build.graph_mut().add_undefined("")?);
+        }
+        let slots: Vec<_> = results.iter().map(|&v| Some(v)).collect();
+        build.add_spec(NodeSpec {
+            captures,
+            bodies: vec![body],
+            ..NodeSpec::new(Arc::new(Loop {}), &inputs, &slots)
+        })?;
+        Ok(Some(results))
     }
 }

@@ -2,9 +2,11 @@
 
 use super::draw::seed_of;
 use super::generator::Generator;
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Types, Unknown, kernel, shared,
+    Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Types, Unknown, ValueId,
+    kernel, shared,
 };
 use oxidane_tensor::{CastRules, DType, Tensor};
 
@@ -104,6 +106,20 @@ impl Op for Bernoulli {
             run.set(0, out);
             Ok(())
         })
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let chances = f.need(0)?;
+        let Ok(own) = f.dtype(chances) else { return Ok(None) };
+        let mut numbers = plain().with("dtype", DType::F64);
+        if let Some(seed) = self.seed {
+            numbers.set("seed", seed);
+        }
+        let drawn = f.with("RandomUniformLike", numbers, &[chances])?;
+        let chances = f.cast(chances, DType::F64)?;
+        let ones = f.op("Less", &[drawn, chances])?;
+        Ok(Some(vec![f.cast(ones, self.dtype.unwrap_or(own))?]))
     }
 }
 

@@ -1,9 +1,11 @@
 //! [Range](https://onnx.ai/onnx/operators/onnx__Range.html): numbers from a start to before a limit.
 
+use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, Step, attributes, floats, ints, of_room};
 use half::{bf16, f16};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Types, Unknown, kernel, shared,
+    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Types, Unknown,
+    ValueId, kernel, shared,
 };
 use oxidane_kernels::Number;
 use oxidane_tensor::{DType, Tensor};
@@ -189,5 +191,53 @@ impl Op for Range {
             DType::I64 => write::<i64>(run),
             other => Err(OpError::new(format!("Range is not defined for {other}"))),
         })
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (start, limit, delta) = (f.need(0)?, f.need(1)?, f.need(2)?);
+        let Ok(dtype) = f.dtype(start) else { return Ok(None) };
+        let float = dtype.is_float();
+        let wide = |f: &mut Formula<'_, '_>, value, to| -> Result<ValueId, OpError> {
+            let scalar = f.ints(&[])?;
+            let value = f.op("Reshape", &[value, scalar])?;
+            f.cast(value, to)
+        };
+        let exact = if float { DType::F64 } else { DType::I64 };
+        let [from, to, by] = [wide(f, start, exact)?, wide(f, limit, exact)?, wide(f, delta, exact)?];
+        let gap = f.op("Sub", &[to, from])?;
+        let mut count = match float {
+            true => {
+                let steps = f.op("Div", &[gap, by])?;
+                f.op("Ceil", &[steps])?
+            }
+            false => {
+                // Rounded up, for division cuts towards zero.
+                let sign = f.op("Sign", &[by])?;
+                let rest = f.op("Sub", &[by, sign])?;
+                let gap = f.op("Add", &[gap, rest])?;
+                f.op("Div", &[gap, by])?
+            }
+        };
+        count = f.cast(count, DType::I64)?;
+        let zero = f.scalar(0.0, DType::I64)?;
+        let one = f.ints(&[1])?;
+        let count = f.op("Max", &[count, zero])?;
+        let count = f.op("Reshape", &[count, one])?;
+        let ones = Tensor::new(&[1], &[1i64])?;
+        let ones = f.with("ConstantOfShape", plain().with("value", ones), &[count])?;
+        let places = f.op("NonZero", &[ones])?;
+        let first = f.ints(&[0])?;
+        let places = f.op("Squeeze", &[places, first])?;
+        let computed = match dtype {
+            DType::F64 => DType::F64,
+            _ if float => DType::F32,
+            _ => DType::I64,
+        };
+        let places = f.cast(places, computed)?;
+        let (start, delta) = (wide(f, start, computed)?, wide(f, delta, computed)?);
+        let ways = f.op("Mul", &[places, delta])?;
+        let numbers = f.op("Add", &[start, ways])?;
+        Ok(Some(vec![f.cast(numbers, dtype)?]))
     }
 }

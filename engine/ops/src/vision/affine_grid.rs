@@ -1,9 +1,11 @@
 //! [AffineGrid](https://onnx.ai/onnx/operators/onnx__AffineGrid.html): where an affine map takes the elements of an
 //! image or a volume.
 
+use crate::formula::Formula;
 use crate::{Case, Form, Room, attributes, floats, ints, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Run, ShownDims, Signature, Unknown, kernel, shared,
+    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, ShownDims, Signature, Unknown,
+    ValueId, kernel, shared,
 };
 use oxidane_tensor::{CastRules, DType};
 
@@ -76,6 +78,26 @@ impl AffineGrid {
             (true, _) => 2.0 * i as f64 / (size as f64 - 1.0) - 1.0,
             (false, _) => (2.0 * i as f64 + 1.0) / size as f64 - 1.0,
         }
+    }
+
+    /// The normalized positions of all elements along a dimension, whose size is a vector of one `int64`.
+    fn positions(&self, f: &mut Formula<'_, '_>, size: ValueId) -> Result<ValueId, OpError> {
+        let scalar = f.ints(&[])?;
+        let end = f.op("Reshape", &[size, scalar])?;
+        let places = f.count(end)?;
+        let [places, size] = [f.cast(places, DType::F64)?, f.cast(end, DType::F64)?];
+        let [one, two] = [f.scalar(1.0, DType::F64)?, f.scalar(2.0, DType::F64)?];
+        let twice = f.op("Mul", &[places, two])?;
+        if !self.align_corners {
+            let odd = f.op("Add", &[twice, one])?;
+            let part = f.op("Div", &[odd, size])?;
+            return f.op("Sub", &[part, one]);
+        }
+        // A single element lies at 0, not at -1.
+        let gaps = f.op("Sub", &[size, one])?;
+        let [divisor, edge] = [f.op("Max", &[gaps, one])?, f.op("Min", &[gaps, one])?];
+        let part = f.op("Div", &[twice, divisor])?;
+        f.op("Sub", &[part, edge])
     }
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
@@ -178,5 +200,33 @@ impl Op for AffineGrid {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let op = self.clone();
         kernel(move |run| op.run(run))
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (theta, size) = (f.need(0)?, f.need(1)?);
+        let (Ok(dtype), Ok([_, rank, _])) = (f.dtype(theta), f.sizes::<3>(theta)) else { return Ok(None) };
+        let spatial = f.slice(size, 0, 2, i64::MAX)?;
+        let one = f.ints(&[1])?;
+        let lines = f.concat(&[spatial, one], 0)?;
+        // The positions along each dimension, the last dimension first, spread over all of them.
+        let mut columns = Vec::new();
+        for axis in (0..rank).rev() {
+            let count = f.slice(size, 0, axis + 2, axis + 3)?;
+            let positions = self.positions(f, count)?;
+            let mut shape = vec![1; rank as usize + 1];
+            shape[axis as usize] = -1;
+            let positions = f.reshape(positions, &shape)?;
+            columns.push(f.op("Expand", &[positions, lines])?);
+        }
+        let unit = f.scalar(1.0, DType::F64)?;
+        columns.push(f.op("Expand", &[unit, lines])?);
+        let points = f.concat(&columns, -1)?;
+        let maps = f.cast(theta, DType::F64)?;
+        let maps = f.transpose(maps, &[0, 2, 1])?;
+        let between = f.ints(&(1..rank).collect::<Vec<_>>())?;
+        let maps = f.op("Unsqueeze", &[maps, between])?;
+        let grid = f.op("MatMul", &[points, maps])?;
+        Ok(Some(vec![f.cast(grid, dtype)?]))
     }
 }

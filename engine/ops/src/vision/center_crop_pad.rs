@@ -1,11 +1,13 @@
 //! [CenterCropPad](https://onnx.ai/onnx/operators/onnx__CenterCropPad.html): the middle of the input, or the input in
 //! the middle of zeros.
 
+use crate::formula::{Formula, plain};
 use crate::tensor::axes::distinct_axes;
 use crate::tensor::moves::{Move, move_elements};
 use crate::{Case, Form, Room, attributes, floats, ints, noise_of, of_room, types};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, ShownDims, Signature, Unknown, kernel, shared,
+    Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, ShownDims, Signature, Unknown, ValueId,
+    kernel, shared,
 };
 use oxidane_kernels::shuffle::{self, PadMode};
 use oxidane_pool::Pool;
@@ -154,5 +156,23 @@ impl Op for CenterCropPad {
             let shape = shuffle::padded_shape(data.shape(), &pads)?;
             move_elements(run, 0, &[&data], &shape, &Centered { shape: data.shape(), pads: &pads })
         })
+    }
+
+    fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
+        let f = &mut Formula::new(build, node);
+        let (data, wanted) = (f.need(0)?, f.need(1)?);
+        let axes = self.axes.as_deref().map(|axes| f.ints(axes)).transpose()?;
+        let mut sizes = f.op("Shape", &[data])?;
+        if let Some(axes) = axes {
+            sizes = f.with("Gather", plain().with("axis", 0i64), &[sizes, axes])?;
+        }
+        let wanted = f.with("Cast", plain().with("to", DType::I64), &[wanted])?;
+        let more = f.op("Sub", &[wanted, sizes])?;
+        // Division cuts towards zero: the beginning gets the smaller half, of either sign.
+        let two = f.scalar(2.0, DType::I64)?;
+        let before = f.op("Div", &[more, two])?;
+        let behind = f.op("Sub", &[more, before])?;
+        let pads = f.concat(&[before, behind], 0)?;
+        Ok(Some(f.node("Pad", &plain(), &[Some(data), Some(pads), None, axes], 1)?.to_vec()))
     }
 }
