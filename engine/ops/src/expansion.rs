@@ -189,11 +189,23 @@ pub(crate) fn alone(
 ///
 /// # Errors
 /// When an expansion does not fit its node.
-pub fn expand(graph: &mut Graph, mut walk: Inference) -> Result<Inference, OpError> {
-    let expands = |graph: &Graph| -> Vec<NodeId> {
-        graph.nodes().filter(|(_, node)| node.op().runs_expanded()).map(|(id, _)| id).collect()
-    };
-    for id in expands(graph) {
+pub fn expand(graph: &mut Graph, walk: Inference) -> Result<Inference, OpError> {
+    expand_those(graph, walk, &|op| op.runs_expanded())
+}
+
+/// Puts their expansions in the place of operators, of those nodes of the graph whose operator is `wanted`. A node
+/// whose operator has no expansion, or none for what is known of its inputs, stays.
+///
+/// # Errors
+/// When an expansion does not fit its node.
+pub fn expand_those(
+    graph: &mut Graph,
+    mut walk: Inference,
+    wanted: &dyn Fn(&dyn Op) -> bool,
+) -> Result<Inference, OpError> {
+    let nodes: Vec<NodeId> =
+        graph.nodes().filter(|(_, node)| wanted(&**node.op())).map(|(id, _)| id).collect();
+    for id in nodes {
         let op = graph.node(id).op().clone();
         let outputs = graph.node(id).outputs().to_vec();
         let mut build = Build::resume(graph, "expansion", walk);

@@ -217,6 +217,7 @@ fn conformance(args: &Args) -> Result<bool> {
             Runtime::Full => "optimized",
             Runtime::Plain => "not optimized",
             Runtime::Interpreter => "interpreter",
+            Runtime::Expanded => "interpreter, expanded",
         };
         write_page(&report, &format!("Oxidane on the official ONNX cases ({runtime})"), page)?;
     }

@@ -1,6 +1,8 @@
 use crate::{Case, DataSet, Tolerance, compare, draws};
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use oxidane::graph::{Inference, OpError};
+use oxidane::ops::{control::call, expansion};
 use oxidane::{Datum, Model, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Write};
@@ -16,6 +18,8 @@ pub enum Runtime {
     Plain,
     /// Node by node, by the interpreter that folding uses, every value held against its inferred type.
     Interpreter,
+    /// As `interpreter`, with the operators that are defined by others replaced by these.
+    Expanded,
 }
 
 /// How a case ended.
@@ -93,6 +97,10 @@ fn check(
     }
     let session = match runtime {
         Runtime::Interpreter => None,
+        Runtime::Expanded => {
+            expand(&mut model).map_err(error)?;
+            None
+        }
         _ => {
             let options = SessionOptions { threads, ..SessionOptions::default() };
             Some(model.session_with(&options).map_err(error)?)
@@ -122,6 +130,16 @@ fn check(
         }
     }
     Ok(verdict)
+}
+
+/// Puts their expansions in the place of all operators that have one.
+fn expand(model: &mut Model) -> Result<(), OpError> {
+    let graph = &mut model.onnx_mut().graph;
+    call::inline(graph)?;
+    let mut walk = Inference::default();
+    walk.graph(graph);
+    expansion::expand_those(graph, walk, &|_| true)?;
+    Ok(())
 }
 
 /// The operators of a model, functions and bodies included, as `domain.Name` or `Name`.

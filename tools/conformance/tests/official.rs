@@ -19,6 +19,12 @@ fn official_cases_pass_interpreted() {
     pass("interpreter");
 }
 
+/// Operators that are defined by others are what these make of them.
+#[test]
+fn official_cases_pass_expanded() {
+    pass("expanded");
+}
+
 fn pass(runtime: &str) {
     let done = Command::new(env!("CARGO_BIN_EXE_onnx-conformance"))
         .args(["--at-least", &PASSING.to_string(), "--runtime", runtime])
