@@ -124,6 +124,7 @@ fn lengths_of_a_cache() {
         for past in [false, true] {
             // Whatever comes out, nothing is read or taken that is not there.
             let _ = run(extreme, 5, past);
+            assert!(extreme > 0 || run(1, extreme, past).is_err());
             let _ = run(1, extreme, past);
         }
     }

@@ -161,9 +161,13 @@ impl Op for GroupQueryAttention {
             };
             present.push(f.with("TensorScatter", plain().with("axis", 2i64), &[space, new, before])?);
         }
-        let (start, axis) = (f.ints(&[0])?, f.ints(&[2])?);
-        let mut keys = f.op("Slice", &[present[0], start, total, axis])?;
-        let mut values = f.op("Slice", &[present[1], start, total, axis])?;
+        // Parts that must make up the whole, where a slice would count a negative total from the end.
+        let whole = f.with("Shape", plain().with("start", 2i64).with("end", 3i64), &[present[0]])?;
+        let unused = f.op("Sub", &[whole, total])?;
+        let parts = f.concat(&[total, unused], 0)?;
+        let split = plain().with("axis", 2i64);
+        let mut keys = f.node("Split", &split, &[Some(present[0]), Some(parts)], 2)?[0];
+        let mut values = f.node("Split", &split, &[Some(present[1]), Some(parts)], 2)?[0];
         let last = f.reshape(total, &[])?;
         let places = f.count(last)?;
         let seen = if self.causal {
