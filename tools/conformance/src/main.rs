@@ -5,7 +5,9 @@
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use oxidane_conformance::{Case, Coverage, Plan, Report, Runtime, Suites, run_all, serve, write_page};
+use oxidane_conformance::{
+    Case, Conversions, Coverage, Plan, Report, Runtime, Suites, run_all, serve, write_page,
+};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -72,6 +74,9 @@ enum Subcommand {
     /// Runs the official cases and the suite `versions`, and prints which schemas of the standard, each operator in
     /// each of its versions, a passing case touches.
     Coverage(CoverageArgs),
+    /// Writes every official case in other opsets, runs what came out, and prints for each opset how many were
+    /// converted, cannot be expressed, or failed.
+    Opsets(OpsetsArgs),
 }
 
 #[derive(clap::Args)]
@@ -95,6 +100,24 @@ struct CoverageArgs {
     check: bool,
 }
 
+#[derive(clap::Args)]
+struct OpsetsArgs {
+    #[command(flatten)]
+    running: Running,
+    /// The first opset.
+    #[arg(long, default_value_t = 7, value_name = "N")]
+    from: i64,
+    /// The last one.
+    #[arg(long, default_value_t = oxidane::onnx::OPSET, value_name = "N")]
+    to: i64,
+    /// Only cases whose name contains this text; several take those that contain any.
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
+    /// Lists what each opset cannot express.
+    #[arg(long)]
+    all: bool,
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.worker {
@@ -107,6 +130,7 @@ fn main() -> ExitCode {
     }
     let done = match &args.command {
         Some(Subcommand::Coverage(args)) => coverage(args),
+        Some(Subcommand::Opsets(args)) => opsets(args),
         None => conformance(&args),
     };
     match done {
@@ -189,6 +213,20 @@ fn coverage(args: &CoverageArgs) -> Result<bool> {
     }
     let enough = args.at_least.is_none_or(|least| coverage.covered() >= least);
     Ok(report.total().broken == 0 && lost == 0 && enough)
+}
+
+fn opsets(args: &OpsetsArgs) -> Result<bool> {
+    let suites = load(&args.running, false)?;
+    let wanted = |case: &&Case| args.filter.is_empty() || args.filter.iter().any(|t| case.name.contains(t));
+    let cases: Vec<&Case> = suites.cases.iter().filter(wanted).collect();
+    if cases.is_empty() {
+        bail!("no case has such a name");
+    }
+    let conversions = Conversions::new(&cases, args.from..=args.to);
+    let converted: Vec<&Case> = conversions.cases.iter().collect();
+    let report = run(&converted, &args.running)?;
+    print!("{}", conversions.to_text(&report, args.all));
+    Ok(conversions.faults(&report) == 0)
 }
 
 fn conformance(args: &Args) -> Result<bool> {
