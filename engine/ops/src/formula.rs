@@ -2,7 +2,7 @@
 
 use crate::math::broadcast::unbroadcast;
 use crate::room;
-use oxidane_graph::{Attributes, Build, Dim, InferCtx, NodeId, OpError, Type, Unknown, ValueId};
+use oxidane_graph::{Attributes, Build, Dim, Graph, InferCtx, NodeId, OpError, Type, Unknown, ValueId};
 use oxidane_tensor::{DType, Tensor};
 use smallvec::SmallVec;
 
@@ -242,6 +242,13 @@ impl<'b, 'g> Formula<'b, 'g> {
             other => Err(OpError::unsupported(format!("activation `{other}` is not supported"))),
         }
     }
+}
+
+/// A further input of a body, of a type that the body declares.
+pub(crate) fn body_input(body: &mut Graph, name: &str, ty: Option<Type>) -> Result<ValueId, OpError> {
+    let id = body.add_input(name, ty.clone(), None)?;
+    body.set_declared(id, ty);
+    Ok(id)
 }
 
 /// Output 0 has the type of input 0.

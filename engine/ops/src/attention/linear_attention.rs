@@ -2,7 +2,7 @@
 //! to and reads from.
 
 use crate::control::scan::Scan;
-use crate::formula::{Formula, plain};
+use crate::formula::{Formula, body_input, plain};
 use crate::{Case, Form, Room, attributes, floats, noise, noise_of, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Call, Dim, Graph, InferCtx, Kernel, NodeId, NodeSpec, Op, OpError, Param, Run,
@@ -279,11 +279,7 @@ impl Op for LinearAttention {
 
         // One position: the state decays, takes the product of key and value up, and is read by the query.
         let mut body = Graph::new("position");
-        let mut input = |name: &str, ty: Type| -> Result<ValueId, OpError> {
-            let id = body.add_input(name, Some(ty.clone()), None)?;
-            body.set_declared(id, Some(ty));
-            Ok(id)
-        };
+        let mut input = |name: &str, ty: Type| body_input(&mut body, name, Some(ty));
         let Some(ty) = f.build().ty(state).cloned() else { return Ok(None) };
         let before = input("state", ty)?;
         let mut at = Vec::new();

@@ -4,7 +4,7 @@ use super::call::splice_call;
 use super::loop_::Loop;
 use super::sequence::{ITEM, SEQUENCE, items};
 use super::sequence_at::three;
-use crate::formula::{Formula, plain};
+use crate::formula::{Formula, body_input, plain};
 use crate::math::binary::{ADD, Binary};
 use crate::tensor::shape::Shape;
 use crate::{Case, Form, Room, attributes, floats, of_room};
@@ -174,11 +174,7 @@ impl Op for SequenceMap {
         let (Some(types), Some(items)) = (types, items) else { return Ok(None) };
 
         let mut body = Graph::new("map");
-        let mut input = |name: &str, ty: Option<Type>| -> Result<ValueId, OpError> {
-            let id = body.add_input(name, ty.clone(), None)?;
-            body.set_declared(id, ty);
-            Ok(id)
-        };
+        let mut input = |name: &str, ty: Option<Type>| body_input(&mut body, name, ty);
         let turn = input("turn", Some(Type::fixed(DType::I64, &[])))?;
         let more = input("more", Some(Type::fixed(DType::Bool, &[])))?;
         let mut carried = Vec::new();

@@ -3,7 +3,7 @@
 
 use crate::control::call::splice_call;
 use crate::control::loop_::Loop;
-use crate::formula::{Formula, plain};
+use crate::formula::{Formula, body_input, plain};
 use oxidane_graph::{Build, Dim, Graph, InferCtx, NodeId, NodeSpec, OpError, Source, Type, Unknown, ValueId};
 use oxidane_tensor::{DType, Tensor};
 use std::sync::Arc;
@@ -185,11 +185,7 @@ impl Turn {
     /// A body whose carried values are those of the decoder, the sequences, and `own` of the types given.
     pub(super) fn new(decoder: Decoder, own: &[Type]) -> Result<Turn, OpError> {
         let mut body = Graph::new("search");
-        let mut input = |name: &str, ty: Type| -> Result<ValueId, OpError> {
-            let id = body.add_input(name, Some(ty.clone()), None)?;
-            body.set_declared(id, Some(ty));
-            Ok(id)
-        };
+        let mut input = |name: &str, ty: Type| body_input(&mut body, name, Some(ty));
         let matrix = |name: &str| {
             let sizes = ["rows", "columns"].map(|axis| Dim::unknown(&format!("{name}.{axis}")));
             Type::tensor(DType::I32, sizes)
