@@ -47,6 +47,14 @@ impl Model {
         Ok(import(file.model, ExternalData::beside(file.path.as_deref())))
     }
 
+    /// Makes a model of a file that was read.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn from_file(file: ModelFile) -> Result<Model, Error> {
+        strict(import(file.model, ExternalData::beside(file.path.as_deref())))
+    }
+
     /// Reads a model from the bytes of its file; `folder` is where its external data lie, if it may have any.
     ///
     /// # Errors

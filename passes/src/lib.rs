@@ -3,13 +3,14 @@
 //! A [`Rule`] is rooted at some operators and rewrites one neighbourhood; [`drive`] offers it every node and
 //! comes back only to what was touched. [`Pattern`]s describe a neighbourhood as an expression. A sweep
 //! (dead code, common subexpressions) looks at a whole graph once. [`optimize`] runs them in the order
-//! canonical, fold, fuse, in the bodies of control flow as well, and tells in its [`Report`] what each did and
+//! canonical, fold, absorb, fuse, in the bodies of control flow as well, and tells in its [`Report`] what each did and
 //! why not.
 //!
 //! The graph keeps its interface: names, order and types of its inputs and outputs, and symbolic sizes.
 
 #![forbid(unsafe_code)]
 
+mod absorb;
 mod canonical;
 mod cost;
 mod driver;
@@ -37,6 +38,8 @@ pub enum Stage {
     Canonical,
     /// What is constant is computed.
     Fold,
+    /// Additions, factors and normalizations go into the node before them.
+    Absorb,
     /// Several nodes become one that does the same in fewer passes over memory.
     Fuse,
 }
@@ -63,6 +66,7 @@ pub fn passes() -> Vec<Pass> {
             Pass { name: canonical::dead::NAME, doc: canonical::dead::DOC, stage: Stage::Canonical },
         ])
         .chain(rules(Stage::Fold))
+        .chain(rules(Stage::Absorb))
         .chain(rules(Stage::Fuse))
         .collect()
 }
@@ -72,6 +76,7 @@ pub fn rules(stage: Stage) -> Vec<Box<dyn Rule>> {
     match stage {
         Stage::Canonical => canonical::rules(),
         Stage::Fold => fold::rules(),
+        Stage::Absorb => absorb::rules(),
         Stage::Fuse => fuse::rules(),
     }
 }
@@ -98,6 +103,9 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
         if run.rules(Stage::Fold, graph) {
             run.canonical(graph);
         }
+        if run.rules(Stage::Absorb, graph) {
+            run.canonical(graph);
+        }
     }
     if options.level() >= Level::Full && run.rules(Stage::Fuse, graph) {
         run.canonical(graph);
@@ -105,6 +113,13 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
     infer(graph);
     report.finish(graph);
     report
+}
+
+/// Removes what no output and no effect needs, from a graph and its bodies; says how many nodes went.
+pub fn remove_dead(graph: &mut Graph) -> usize {
+    let mut report = Report::new(graph);
+    everywhere(graph, &mut report, &mut Vec::new(), &mut canonical::dead::sweep);
+    report.fired().len()
 }
 
 struct Run<'a> {

@@ -742,6 +742,13 @@ impl Graph {
         }
     }
 
+    /// Notes what the file says of a node.
+    pub fn set_node_notes(&mut self, id: NodeId, notes: Notes) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.notes = (!notes.is_empty()).then(|| Box::new(notes));
+        }
+    }
+
     /// Says where a node is, for errors.
     pub fn place(&self, id: NodeId) -> Place {
         let Some(node) = self.nodes.get(id) else { return Place::default() };

@@ -134,6 +134,25 @@ impl Type {
         })
     }
 
+    /// The type with other sizes in the place of symbols; `value` gives `None` for those that stay.
+    #[must_use]
+    pub fn substitute(&self, value: &dyn Fn(&str) -> Option<Dim>) -> Type {
+        let tensor = |t: &TensorType| TensorType {
+            dtype: t.dtype,
+            shape: t.shape.as_ref().map(|shape| shape.iter().map(|d| d.substitute(value)).collect()),
+        };
+        match self {
+            Type::Tensor(t) => Type::Tensor(tensor(t)),
+            Type::SparseTensor(t) => Type::SparseTensor(tensor(t)),
+            Type::Sequence(inner) => Type::Sequence(Box::new(inner.substitute(value))),
+            Type::Optional(inner) => Type::Optional(Box::new(inner.substitute(value))),
+            Type::Map { key, value: inner } => {
+                Type::Map { key: *key, value: Box::new(inner.substitute(value)) }
+            }
+            Type::Opaque { .. } => self.clone(),
+        }
+    }
+
     /// Whether a value of type `self` may be used where `other` is asked for; unknown and symbolic sizes
     /// contradict nothing.
     pub fn agrees(&self, other: &Type) -> bool {

@@ -19,7 +19,7 @@ pub struct Room {
     pub read: fn(&Attributes) -> Result<Arc<dyn Op>, OpError>,
     /// The changes of meaning between versions, oldest first. Versions that only widen the types need none.
     pub steps: &'static [Step],
-    /// Samples that the generic suites run; at least one.
+    /// Samples that the generic suites run; at least one. They are built with the feature `cases` only.
     pub cases: fn() -> Vec<Case>,
 }
 
@@ -77,6 +77,16 @@ impl Room {
         Ok(())
     }
 }
+
+/// Begins what gives sample cases: without the feature `cases` there are none, and the compiler drops what follows.
+macro_rules! with_cases {
+    () => {
+        if !cfg!(feature = "cases") {
+            return Vec::new();
+        }
+    };
+}
+pub(crate) use with_cases;
 
 /// Declares the operator type of a room: a struct whose fields are the attributes of the newest schema, with
 /// [`crate::Form`] for reading and writing them. `= value` gives the default, `: Option<T>` an attribute that

@@ -54,8 +54,25 @@ impl Model {
         Ok(Model { inner: oxidane_onnx::Model::from_bytes(bytes.into(), folder)? })
     }
 
-    /// The model rewritten to run faster: [`Level::Basic`] changes no bit of any output, [`Level::Full`] fuses
-    /// operators, which may round differently.
+    /// Makes a model of a file that was read, see [`oxidane_onnx::ModelFile`].
+    ///
+    /// # Errors
+    /// Lists everything that is wrong with the model.
+    pub fn from_file(file: oxidane_onnx::ModelFile) -> Result<Model, Error> {
+        Ok(Model { inner: oxidane_onnx::Model::from_file(file)? })
+    }
+
+    /// Makes a model of its message; `folder` is where its external data lie, if it may have any.
+    ///
+    /// # Errors
+    /// Lists everything that is wrong with the model.
+    pub fn from_proto(proto: oxidane_onnx::proto::ModelProto, folder: Option<&Path>) -> Result<Model, Error> {
+        Ok(Model { inner: oxidane_onnx::Model::from_proto(proto, folder)? })
+    }
+
+    /// The model rewritten to run faster: [`Level::Basic`] in standard operators of any opset and up
+    /// to the rounding of weights that arithmetic goes into, [`Level::Full`] with fused operators, which may round
+    /// differently.
     ///
     /// # Errors
     /// When the graph does not hold together.

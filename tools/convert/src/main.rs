@@ -1,136 +1,92 @@
-//! `onnx-convert`: reads a model, rewrites it as asked, and writes it.
+//! `onnx-convert`: rewrites, shrinks, cuts, compares and spells ONNX models.
 
 #![forbid(unsafe_code)]
 
-use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
-use oxidane::graph::Graph;
-use oxidane::onnx::{EXTERNAL_THRESHOLD, ModelFile, SaveOptions, is_text};
-use oxidane::passes::Options;
-use oxidane::{Level, Model};
-use std::path::{Path, PathBuf};
+mod diff;
+mod edit;
+mod extract;
+mod look;
+mod opset;
+mod optimize;
+mod short;
+mod source;
+mod writing;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Converts a model: between ONNX files, ONNX's text syntax (.onnxtxt, .txt, .text) and weights inside or beside
-/// the file; optimizes it; writes it in another opset.
+/// Rewrites, shrinks, cuts, compares and spells ONNX models.
 ///
-/// The output is written beside its name and renamed, so that a failure leaves nothing half done.
+/// A command that rewrites runs the old and the new model on the same made inputs before it writes, prints the
+/// difference, and writes nothing where that is above the tolerance. The output is written beside its name and
+/// renamed, so that a failure leaves nothing half done.
+///
+/// Exit codes: 0 success, 1 the model is at fault, 2 bad usage, 3 verification refused to write.
 ///
 /// Examples:
 ///   onnx-convert model.onnx model.onnxtxt
-///   onnx-convert model.onnx small.onnx --level basic
-///   onnx-convert model.onnx beside.onnx --external-data
+///   onnx-convert optimize model.onnx small.onnx --level basic
+///   onnx-convert opset model.onnx old.onnx --to 13
 #[derive(Parser)]
-#[command(version, verbatim_doc_comment)]
-struct Args {
+#[command(name = "onnx-convert", version, verbatim_doc_comment)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    short: short::Short,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Optimize(optimize::Optimize),
+    Opset(opset::Opset),
+    Extract(extract::Extract),
+    Edit(edit::Edit),
+    Diff(diff::Diff),
+    Check(look::Check),
+    Info(look::Info),
+    Text(look::Text),
+    Dot(look::Dot),
+    /// Lists the passes: name, stage and what each does.
+    Passes(look::Passes),
+}
+
+/// The files of a command that rewrites.
+#[derive(Args, Clone)]
+struct Files {
     /// The model: an ONNX file or text.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Where to write; the ending says whether text.
+    /// Where to write; the ending says whether text (.onnxtxt, .txt, .text).
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// How much is rewritten.
-    #[arg(long, value_enum, default_value = "none")]
-    level: LevelName,
-    /// Passes not to run; with `--list-passes` one sees their names.
-    #[arg(long, value_name = "PASS")]
-    without: Vec<String>,
-    /// The opset to write; by default the one that the model came with.
-    #[arg(long, value_name = "N")]
-    opset: Option<i64>,
-    /// Weights of 1 KiB or more go to OUT.data beside the model; required above 2 GB.
-    #[arg(long)]
-    external_data: bool,
-    /// Writes the types that were worked out beside those that the file declares.
-    #[arg(long)]
-    value_info: bool,
-    /// Says what each pass did.
-    #[arg(long)]
-    explain: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LevelName {
-    /// Nothing.
-    None,
-    /// What changes no bit of any output: dead code, no-ops, common subexpressions, constants.
-    Basic,
-    /// Everything; fused operators may round differently.
-    Full,
 }
 
 fn main() -> ExitCode {
-    // The list stands alone: it needs no files.
-    if std::env::args().any(|a| a == "--list-passes") {
-        for pass in oxidane::passes::passes() {
-            println!("{:28} {}", pass.name, pass.doc);
-        }
-        return ExitCode::SUCCESS;
-    }
-    match convert(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        None => cli.short.run(),
+        Some(Command::Optimize(command)) => command.run(),
+        Some(Command::Opset(command)) => command.run(),
+        Some(Command::Extract(command)) => command.run(),
+        Some(Command::Edit(command)) => command.run(),
+        Some(Command::Diff(command)) => command.run(),
+        Some(Command::Check(command)) => command.run(),
+        Some(Command::Info(command)) => command.run(),
+        Some(Command::Text(command)) => command.run(),
+        Some(Command::Dot(command)) => command.run(),
+        Some(Command::Passes(command)) => command.run(),
+    };
+    match done {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<writing::Refused>() {
+                Some(_) => ExitCode::from(3),
+                None => ExitCode::FAILURE,
+            }
         }
     }
-}
-
-fn convert(args: &Args) -> Result<()> {
-    if same_file(&args.input, &args.output) && args.external_data {
-        bail!("with --external-data the output must be another file than the input");
-    }
-    let level = match args.level {
-        LevelName::None => Level::None,
-        LevelName::Basic => Level::Basic,
-        LevelName::Full => Level::Full,
-    };
-    // Text is a spelling of the file: where nothing else is asked for, the file is spelled as it is.
-    let spelling = is_text(&args.input) || is_text(&args.output);
-    if spelling && level == Level::None && args.opset.is_none() && !args.external_data && !args.value_info {
-        let file = ModelFile::open(&args.input)?;
-        if is_text(&args.output) {
-            oxidane::onnx::text::save_text(&file.model, &args.output, &Default::default())?;
-        } else {
-            oxidane::onnx::save(&file.model, &args.output)?;
-        }
-        return Ok(());
-    }
-    let mut options = Options::level_of(level);
-    for pass in &args.without {
-        options = options.without(pass)?;
-    }
-    let mut model = Model::open(&args.input).with_context(|| args.input.display().to_string())?;
-    if level > Level::None {
-        let before = model.graph().node_count();
-        let (optimized, report) = model.optimize_with(&options)?;
-        model = optimized;
-        println!("{before} nodes became {}", model.graph().node_count());
-        if args.explain {
-            print!("{report}");
-        }
-    }
-    if args.value_info {
-        declare(&mut model.onnx_mut().graph);
-    }
-    let mut save = SaveOptions::default();
-    save.opset = args.opset;
-    save.external = args.external_data.then_some(EXTERNAL_THRESHOLD);
-    model.onnx().save(&args.output, &save).with_context(|| args.output.display().to_string())?;
-    Ok(())
-}
-
-/// Declares the types that inference finds, so that they are written.
-fn declare(graph: &mut Graph) {
-    oxidane::graph::infer(graph);
-    let outputs: Vec<_> = graph.nodes().flat_map(|(_, node)| node.outputs().to_vec()).flatten().collect();
-    for id in outputs {
-        if let Some(ty) = graph.value(id).ty().cloned() {
-            graph.set_declared(id, Some(ty));
-        }
-    }
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

@@ -5,13 +5,11 @@ use crate::recipe::image::{Channels, Filter, Image, Layout, PerChannel, Picture,
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
-use oxidane::graph::{Source, Value};
-use oxidane::{DType, Datum, Dim, Model, Tensor, Type, npz};
+use oxidane::graph::Source;
+use oxidane::{DType, Datum, Model, Tensor, Type, npz};
+use oxidane_inspect::made::Random;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-
-/// Random inputs of more bytes are refused.
-const MOST_BYTES: usize = 4 << 30;
 
 /// Where inputs come from.
 #[derive(Args, Clone, Default)]
@@ -121,15 +119,16 @@ impl InputArgs {
             add(name, tensor)?;
         }
         if let Some(seed) = self.random {
-            let mut random = Random(seed);
+            let mut random = Random::new(seed);
             for &id in model.graph().inputs() {
                 let value = model.graph().value(id);
                 let has_default = matches!(value.source(), Source::Input { default: Some(_) });
                 if !has_default && !inputs.iter().any(|(n, _)| n == value.name()) {
-                    let tensor = random
-                        .tensor(value, &self.dim)
-                        .with_context(|| format!("input `{}` cannot be made at random", value.name()))?;
-                    inputs.push((value.name().to_owned(), tensor.into()));
+                    let ty = value.declared().or(value.ty());
+                    let datum = random.datum(ty, &self.dim).with_context(|| {
+                        format!("input `{}` cannot be made at random; give it with --input", value.name())
+                    })?;
+                    inputs.push((value.name().to_owned(), datum));
                 }
             }
         }
@@ -171,54 +170,6 @@ fn from_folder(model: &Model, folder: &Path) -> Result<Vec<(String, Datum)>> {
     Ok(names.zip(data).filter_map(|(name, datum)| Some((name, datum?))).collect())
 }
 
-/// The sizes of a shape where its symbols have these sizes and all others are 1.
-pub(crate) fn sizes(shape: &[Dim], dims: &[(String, i64)]) -> Result<Vec<usize>> {
-    shape
-        .iter()
-        .map(|dim| {
-            let size = dim.substitute(&|symbol| {
-                Some(Dim::known(dims.iter().find(|(name, _)| name == symbol).map_or(1, |(_, n)| *n)))
-            });
-            size.as_size().with_context(|| format!("dimension {dim} has no size"))
-        })
-        .collect()
-}
-
-/// The generator `splitmix64`.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn tensor(&mut self, value: &Value, dims: &[(String, i64)]) -> Result<Tensor> {
-        let ty = value.declared().or(value.ty());
-        let Some(ty) = ty.and_then(Type::as_tensor) else { bail!("it is not known to be a tensor") };
-        let Some(shape) = &ty.shape else { bail!("its rank is not known; give it with --input") };
-        let shape = sizes(shape, dims)?;
-        let count = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        let bytes = count.and_then(|n| n.checked_mul(8));
-        let (Some(count), Some(..=MOST_BYTES)) = (count, bytes) else {
-            bail!("its shape {shape:?} is too large; smaller sizes can be set with --dim");
-        };
-        if ty.dtype == DType::String {
-            return Ok(Tensor::from_strings(&shape, vec!["a".into(); count])?);
-        }
-        let values: Vec<f64> = (0..count)
-            .map(|_| match ty.dtype.is_float() || ty.dtype.is_complex() {
-                true => (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0,
-                false => (self.next() >> 63) as f64,
-            })
-            .collect();
-        Ok(Tensor::from_f64s(ty.dtype, &shape, &values)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,12 +182,5 @@ mod tests {
         assert_eq!(parse_size("224x160").unwrap().0.get(), 224);
         assert_eq!(parse_dim("n=4").unwrap(), ("n".to_owned(), 4));
         assert!(parse_dim("n=-1").is_err() && parse_dim("=1").is_err());
-    }
-
-    #[test]
-    fn sizes_of_symbols() {
-        let n = Dim::symbol("n");
-        let shape = [n, Dim::known(3), n + n, Dim::symbol("other")];
-        assert_eq!(sizes(&shape, &[("n".to_owned(), 4)]).unwrap(), [4, 3, 8, 1]);
     }
 }

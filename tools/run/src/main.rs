@@ -3,11 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-mod check;
-mod info;
 mod inputs;
 mod outputs;
-mod progress;
 mod recipe;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use inputs::InputArgs;
 use oxidane::{Level, Model, Session, SessionOptions};
+use oxidane_inspect::{check, info::Info};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -114,8 +112,8 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => run(args).map(|()| true),
         Command::Bench(args) => bench::bench(args).map(|()| true),
-        Command::Check(args) => check::check(&args.model, args.verbose),
-        Command::Info(args) => info::info(&args.model, &args.dim).map(|()| true),
+        Command::Check(args) => check(args),
+        Command::Info(args) => info(args).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -152,6 +150,18 @@ fn run(args: &RunArgs) -> Result<()> {
         Some(to) => outputs::write(to, &outputs),
         None => outputs::show(&outputs),
     }
+}
+
+fn check(args: &CheckArgs) -> Result<bool> {
+    let found = check::check(&args.model)?;
+    println!("{}", found.text(&args.model, args.verbose));
+    Ok(found.is_fine())
+}
+
+fn info(args: &InfoArgs) -> Result<()> {
+    let info = Info::of(&open(&args.model)?, &args.dim);
+    println!("{}\n{info}", args.model.display());
+    Ok(())
 }
 
 /// Opens a model.

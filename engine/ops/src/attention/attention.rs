@@ -413,6 +413,7 @@ fn dims_of(name: &str, shape: &[Dim], heads: Option<i64>) -> Result<[Dim; 4], Un
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| Attention::read(&a).expect("attributes of the operator");
     // Values by onnx.reference.
     vec![

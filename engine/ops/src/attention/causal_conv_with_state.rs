@@ -180,6 +180,7 @@ impl Op for CausalConvWithState {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| CausalConvWithState::read(&a).expect("attributes of the operator");
     // Values by onnx.reference.
     vec![

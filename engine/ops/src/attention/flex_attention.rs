@@ -268,6 +268,7 @@ impl Op for FlexAttention {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes, bodies: &[&'static str]| FlexAttention {
         plain: Plain::read(&a).expect("attributes of the operator"),
         bodies: bodies.to_vec(),

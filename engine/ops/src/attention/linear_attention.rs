@@ -338,6 +338,7 @@ impl Op for LinearAttention {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| LinearAttention::read(&a).expect("attributes of the operator");
     // Values by onnx.reference.
     vec![

@@ -213,6 +213,7 @@ impl Op for RotaryEmbedding {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| RotaryEmbedding::read(&a).expect("attributes of the operator");
     // Values by onnx.reference.
     vec![

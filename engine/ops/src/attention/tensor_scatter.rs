@@ -36,6 +36,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(TensorScatter::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |axis, mode: &str| TensorScatter { axis, mode: mode.to_owned() };
         let cache = || floats(&[2, 3, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]);
         let two = || floats(&[2, 2, 2], &[-1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0, -8.0]);

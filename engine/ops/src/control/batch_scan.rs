@@ -46,6 +46,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(BatchScan::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[2, 3, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let scan = |directions| BatchScan { num_scan_inputs: 1, directions };
         // Worked out by hand from the pseudo-code of the specification: the body leaves the slice before.

@@ -29,6 +29,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(ConcatFromSequence::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let pair = || {
             let items = [[1.0, 2.0], [3.0, 4.0]].map(|v| Datum::Tensor(floats(&[2], &v)));
             Datum::Sequence(Arc::new(items.to_vec()))

@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(If::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let constant = |name: &str, tensor: Tensor| {
             let mut body = Graph::new(name);
             let value = body.add_constant("out", tensor).expect("a fresh name");

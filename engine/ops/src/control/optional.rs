@@ -24,6 +24,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Optional::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let float = Type::unranked(oxidane_tensor::DType::F32);
         vec![
             Case::new("given", Optional { type_: None }).input(noise(&[2], 1)),

@@ -24,6 +24,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(OptionalGetElement::read(a)?)),
     steps: &[Step { to: 18, up: |_| Ok(()), down: only_optional }],
     cases: || {
+        crate::with_cases!();
         let some = Datum::Optional(Some(Arc::new(noise(&[2], 1).into())));
         vec![
             Case::new("optional", OptionalGetElement {}).input(some).expect(noise(&[2], 1)),

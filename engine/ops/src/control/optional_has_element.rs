@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(OptionalHasElement::read(a)?)),
     steps: &[Step { to: 18, up: |_| Ok(()), down: only_optional }],
     cases: || {
+        crate::with_cases!();
         let of = |name| Case::new(name, OptionalHasElement {});
         let some = Datum::Optional(Some(Arc::new(noise(&[2], 1).into())));
         vec![

@@ -79,6 +79,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Scan::read(a)?)),
     steps: &[Step { to: 9, up: with_batch, down: without_batch }],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let scan = || Scan {
             num_scan_inputs: 1,

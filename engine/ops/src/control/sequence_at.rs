@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SequenceAt::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let three = || three(&[2], &[3], &[4]);
         vec![
             Case::new("from the front", SequenceAt {})

@@ -26,6 +26,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SequenceErase::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let three = || three(&[2], &[3], &[4]);
         vec![
             Case::new("the last", SequenceErase {}).input(three()),

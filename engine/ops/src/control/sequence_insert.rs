@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SequenceInsert::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let three = || three(&[2], &[3], &[4]);
         vec![
             Case::new("at the end", SequenceInsert {}).input(three()).input(noise(&[5], 4)),

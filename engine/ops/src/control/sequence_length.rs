@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SequenceLength::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         vec![Case::new("three", SequenceLength {}).input(three(&[2], &[3], &[4])).expect(ints(&[], &[3]))]
     },
 };

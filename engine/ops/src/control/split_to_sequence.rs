@@ -29,6 +29,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SplitToSequence::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let of = |keepdims| SplitToSequence { axis: 1, keepdims };
         vec![
             Case::new("slices", of(true)).input(noise(&[2, 3], 1)),

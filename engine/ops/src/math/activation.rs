@@ -94,6 +94,7 @@ rows! { ROWS;
 
 /// Adds a case of other attributes.
 fn with(row: &'static Row, function: Function, outputs: [f64; 6], mut cases: Vec<Case>) -> Vec<Case> {
+    crate::with_cases!();
     cases.push(case(row, "attributes", function, DType::F32, &WIDE, &outputs).tolerance(1e-6));
     cases
 }

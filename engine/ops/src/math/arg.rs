@@ -75,6 +75,7 @@ rows! {
 
 /// The specification's examples.
 fn cases(largest: bool) -> Vec<Case> {
+    crate::with_cases!();
     let op = |axis| Arg::new(largest, axis);
     let data = || floats(&[2, 2], &[2.0, 1.0, 3.0, 10.0]);
     let pick = |a: [i64; 2], b: [i64; 2]| if largest { a } else { b };

@@ -81,6 +81,7 @@ macro_rules! rows {
             read: |attributes| read(&$row, attributes),
             steps: $steps,
             cases: || {
+                crate::with_cases!();
                 let make: fn(&'static Row) -> Vec<Case> = $cases;
                 make(&$row)
             },
@@ -593,6 +594,7 @@ fn of(row: &'static Row, name: &'static str, a: Tensor, b: Tensor) -> Case {
 
 /// A column with a row in every float type, and integers.
 fn arithmetic(row: &'static Row, outputs: [f64; 6], whole: [i64; 4]) -> Vec<Case> {
+    crate::with_cases!();
     let mut cases = Vec::new();
     for (name, dtype) in
         [("float", DType::F32), ("double", DType::F64), ("float16", DType::F16), ("bfloat16", DType::BF16)]
@@ -624,6 +626,7 @@ const INTEGERS: [(&str, DType); 8] = [
 
 /// Those of [`arithmetic`] and shapes that broadcast in both directions.
 fn multiplied(row: &'static Row) -> Vec<Case> {
+    crate::with_cases!();
     let mut cases = arithmetic(row, [3.0, -2.25, -3.0, 6.0, -4.5, -6.0], [18, 24, 49, 6]);
     cases.push(of(row, "same shape", crate::noise(&[2, 3], 1), crate::noise(&[2, 3], 2)));
     cases.push(of(row, "both ways", crate::noise(&[2, 1, 3, 1], 3), crate::noise(&[4, 1, 5], 4)));
@@ -633,6 +636,7 @@ fn multiplied(row: &'static Row) -> Vec<Case> {
 
 /// From the specification's examples.
 fn powers(row: &'static Row) -> Vec<Case> {
+    crate::with_cases!();
     let x = || floats(&[3], &[1.0, 2.0, 3.0]);
     let n = |values: &[i64]| ints(&[3], values);
     vec![
@@ -648,6 +652,7 @@ fn powers(row: &'static Row) -> Vec<Case> {
 
 /// From the specification's examples; the remainders of floats are NumPy's.
 fn remainders(row: &'static Row) -> Vec<Case> {
+    crate::with_cases!();
     let (a, b) = (|| ints(&[6], &[-4, 7, 5, 4, -7, 8]), || ints(&[6], &[2, -3, 8, -2, 3, 5]));
     let (x, y) = (
         || floats(&[6], &[-4.3, 7.2, 5.0, 4.3, -7.2, 8.0]),
@@ -668,6 +673,7 @@ fn remainders(row: &'static Row) -> Vec<Case> {
 
 /// By the formula.
 fn slopes(row: &'static Row) -> Vec<Case> {
+    crate::with_cases!();
     let x = || floats(&[2, 3], &[-1.0, 2.0, -3.0, 4.0, -5.0, 6.0]);
     vec![
         of(row, "row", x(), floats(&[3], &[0.5, 0.25, 2.0]))
@@ -680,6 +686,7 @@ fn slopes(row: &'static Row) -> Vec<Case> {
 
 /// 1, 2 and 3 against 2, for every type that the row takes.
 fn compared(row: &'static Row, outputs: [bool; 3]) -> Vec<Case> {
+    crate::with_cases!();
     let mut cases = vec![
         of(row, "broadcast", floats(&[3, 1], &[1.0, 2.0, 3.0]), floats(&[1, 1], &[2.0]))
             .expect(bools(&[3, 1], &outputs)),
@@ -707,6 +714,7 @@ fn compared(row: &'static Row, outputs: [bool; 3]) -> Vec<Case> {
 
 /// The truth table.
 fn logical(row: &'static Row, outputs: [bool; 4]) -> Vec<Case> {
+    crate::with_cases!();
     let both = [false, true];
     vec![
         of(row, "table", bools(&[2, 1], &both), bools(&[2], &both)).expect(bools(&[2, 2], &outputs)),
@@ -715,6 +723,7 @@ fn logical(row: &'static Row, outputs: [bool; 4]) -> Vec<Case> {
 }
 
 fn bits(row: &'static Row, outputs: [i64; 4]) -> Vec<Case> {
+    crate::with_cases!();
     let mut cases = Vec::new();
     for (name, dtype) in INTEGERS {
         let tensor = |values| Tensor::from_i64s(dtype, &[4], values).expect("sizes agree");
@@ -725,6 +734,7 @@ fn bits(row: &'static Row, outputs: [i64; 4]) -> Vec<Case> {
 
 /// The specification's examples and its words on signed integers and large shifts.
 fn shifts(row: &'static Row) -> Vec<Case> {
+    crate::with_cases!();
     let right = |name, a, b| {
         Case::new(name, Binary { room: row.room, function: F::Bits(Bitwise::ShiftRight) }).input(a).input(b)
     };

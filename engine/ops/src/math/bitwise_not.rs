@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(BitwiseNot::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let unsigned = |dtype, values: &[i64]| Tensor::from_i64s(dtype, &[2], values).expect("two values");
         vec![
             Case::new("int64", BitwiseNot {}).input(ints(&[3], &[0, 5, -1])).expect(ints(&[3], &[-1, -6, 0])),

@@ -74,6 +74,7 @@ pub static ROOM: Room = Room {
         ROUND_MODE,
     ],
     cases: || {
+        crate::with_cases!();
         let to = Cast::new;
         let x = || floats(&[5], &[-1.5, 0.0, 0.75, 2.5, 3.0]);
         let texts = |all: &[&str]| {

@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[SATURATE, ROUND_MODE],
     cases: || {
+        crate::with_cases!();
         let op = CastLike { round_mode: "up".to_owned(), saturate: true };
         vec![
             Case::new("int64", op.clone())

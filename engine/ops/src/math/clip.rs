@@ -61,6 +61,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[2, 3], &[-2.0, -1.0, 0.0, 0.5, 1.0, 2.0]);
         let bound = |v: f32| floats(&[], &[v]);
         let mut cases = vec![

@@ -87,6 +87,7 @@ rows! {
 
 /// The specification's examples.
 fn cases(running: Running, outputs: &[[f32; 6]; 5]) -> Vec<Case> {
+    crate::with_cases!();
     let x = || floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let axis = |axis: i64| ints(&[], &[axis]);
     let hows = [

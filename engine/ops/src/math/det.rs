@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Det::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // NumPy's linalg.det.
         let mut cases = vec![
             Case::new("batch", Det {})

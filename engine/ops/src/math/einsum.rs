@@ -29,6 +29,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Einsum::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |equation: &str| Einsum { equation: equation.to_owned() };
         let a = || floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let b = || floats(&[3, 2], &[1.0, -1.0, 0.5, 2.0, 0.0, 3.0]);

@@ -77,6 +77,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let a = || floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let b = || floats(&[3, 2], &[1.0, -1.0, 0.5, 2.0, 0.0, 3.0]);
         let plain = Gemm { alpha: 1.0, beta: 1.0, transA: false, transB: false };

@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(IsInf::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[5], &[-1.2, f32::NAN, f32::INFINITY, 2.8, f32::NEG_INFINITY]);
         let both = IsInf { detect_negative: true, detect_positive: true };
         let found = bools(&[5], &[false, false, true, false, true]);

@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(IsNaN::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[5], &[-1.2, f32::NAN, f32::INFINITY, 2.8, f32::NEG_INFINITY]);
         let found = bools(&[5], &[false, true, false, false, false]);
         let cast =

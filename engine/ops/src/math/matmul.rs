@@ -28,6 +28,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(MatMul::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let a = || floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let b = || floats(&[3, 2], &[1.0, -1.0, 0.5, 2.0, 0.0, 3.0]);
         let product = || floats(&[2, 2], &[2.0, 12.0, 6.5, 24.0]);

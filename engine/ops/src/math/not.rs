@@ -22,6 +22,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Not::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         vec![
             Case::new("matrix", Not {})
                 .input(bools(&[2, 2], &[true, false, false, true]))

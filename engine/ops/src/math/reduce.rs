@@ -134,6 +134,7 @@ rows! {
 }
 
 fn cases(reduction: Reduction, types: oxidane_graph::Types, outputs: &[f64; 6]) -> Vec<Case> {
+    crate::with_cases!();
     let data = |dtype| {
         let values: Vec<f64> = (1..=12).map(f64::from).collect();
         Tensor::from_f64s(dtype, &[3, 2, 2], &values).expect("twelve numbers")

@@ -61,6 +61,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let op = || TopK { axis: -1, largest: true, sorted: true };
         let x = || floats(&[3, 4], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]);
         let k = |k: i64| ints(&[1], &[k]);

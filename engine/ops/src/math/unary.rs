@@ -76,6 +76,7 @@ macro_rules! rows {
                 read: |attributes| $crate::math::unary::read(&$row, attributes),
                 steps: $steps,
                 cases: || {
+                    crate::with_cases!();
                     let make: fn(&'static $crate::math::unary::Row) -> Vec<$crate::Case> = $cases;
                     make(&$row)
                 },
@@ -303,6 +304,7 @@ pub(crate) fn apply(run: &mut Run<'_>, function: Function, mut x: Tensor) -> Res
 
 /// Cases of a row with its attributes at their defaults: every float type, and a tensor without elements.
 pub(crate) fn of(row: &'static Row, inputs: &[f64; 6], outputs: [f64; 6]) -> Vec<Case> {
+    crate::with_cases!();
     let mut cases: Vec<Case> = [
         ("float", DType::F32, 1e-6),
         ("double", DType::F64, 1e-6),
@@ -343,6 +345,7 @@ pub(crate) fn with_integers(
     outputs: [i64; 4],
     mut cases: Vec<Case>,
 ) -> Vec<Case> {
+    crate::with_cases!();
     for (name, dtype) in
         [("int64", DType::I64), ("int32", DType::I32), ("int16", DType::I16), ("int8", DType::I8)]
     {

@@ -106,6 +106,7 @@ rows! {
 
 /// The specification's examples; those of Max and Min in every type.
 fn cases(function: Function, integers: bool, outputs: [f64; 3]) -> Vec<Case> {
+    crate::with_cases!();
     let op = || Variadic::new(function);
     let inputs = match function {
         Function::Max => [[3.0, 2.0, 1.0], [1.0, 4.0, 4.0], [2.0, 5.0, 3.0]],

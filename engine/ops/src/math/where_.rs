@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Where::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let condition = || bools(&[2, 2], &[true, false, true, true]);
         let mut cases = vec![
             Case::new("broadcast", Where {})

@@ -94,6 +94,7 @@ impl Op for Attention {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| Attention::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

@@ -385,6 +385,7 @@ impl Found {
 
 /// ONNX Runtime's results.
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |early_stopping, no_repeat_ngram_size| BeamSearch {
         decoder_start_token_id: -1,
         early_stopping,

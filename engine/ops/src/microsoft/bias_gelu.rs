@@ -45,6 +45,7 @@ impl Op for BiasGelu {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| BiasGelu::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

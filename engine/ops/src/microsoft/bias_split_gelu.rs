@@ -54,6 +54,7 @@ impl Op for BiasSplitGelu {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| BiasSplitGelu::read(&a).expect("attributes of the operator");
     // Values by NumPy.
     vec![Case::new("halves", op(Attributes::new())).input(noise(&[2, 2, 4], 1)).input(noise(&[4], 2)).expect(

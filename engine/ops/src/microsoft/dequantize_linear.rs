@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(DequantizeLinear::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // ONNX Runtime 1.32.
         vec![
             Case::new("one", DequantizeLinear { axis: 1 })

@@ -100,6 +100,7 @@ impl Op for EmbedLayerNormalization {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| EmbedLayerNormalization::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

@@ -47,6 +47,7 @@ impl Op for FastGelu {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| FastGelu::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

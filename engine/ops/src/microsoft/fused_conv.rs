@@ -81,6 +81,7 @@ impl Op for FusedConv {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| FusedConv::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

@@ -61,6 +61,7 @@ impl Op for FusedGemm {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| FusedGemm::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime and NumPy.
     vec![

@@ -85,6 +85,7 @@ fn order(rank: usize, last: bool, batch: bool) -> Vec<i64> {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| FusedMatMul::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

@@ -44,6 +44,7 @@ impl Op for Gelu {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| Gelu::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

@@ -111,6 +111,7 @@ impl Op for GreedySearch {
 
 /// ONNX Runtime's results, but for what stands behind sequences that have all ended, which it leaves as it is.
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |no_repeat_ngram_size| GreedySearch {
         decoder_start_token_id: -1,
         eos_token_id: 1,

@@ -71,6 +71,7 @@ impl Op for GroupNorm {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| GroupNorm::read(&a).expect("attributes of the operator");
     // Values by NumPy.
     vec![

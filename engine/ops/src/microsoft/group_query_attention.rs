@@ -239,6 +239,7 @@ impl Op for GroupQueryAttention {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| GroupQueryAttention::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime and NumPy.
     vec![

@@ -36,6 +36,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(MatMulIntegerToFloat::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // ONNX Runtime 1.32.
         vec![
             Case::new("bare", MatMulIntegerToFloat {})

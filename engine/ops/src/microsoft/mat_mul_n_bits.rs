@@ -52,6 +52,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // ONNX Runtime 1.32.
         vec![
             Case::new(

@@ -148,6 +148,7 @@ impl Op for MultiHeadAttention {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| MultiHeadAttention::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime and NumPy.
     vec![

@@ -86,6 +86,7 @@ impl Op for NhwcConv {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| NhwcConv::read(&a).expect("attributes of the operator");
     // Values by NumPy.
     vec![

@@ -43,6 +43,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(QGemm::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // ONNX Runtime 1.32.
         vec![
             Case::new("quantized", QGemm { alpha: 1.0, transA: false, transB: false })

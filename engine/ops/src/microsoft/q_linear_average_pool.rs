@@ -43,6 +43,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(QLinearAveragePool::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // ONNX Runtime 1.32.
         vec![
             Case::new(

@@ -159,6 +159,7 @@ impl Op for QLinearElementwise {
 // The results of the cases are ONNX Runtime's.
 
 fn sums() -> Vec<Case> {
+    crate::with_cases!();
     let op = || QLinearElementwise::new(Function::Add);
     vec![
         Case::new("broadcast", op())
@@ -195,6 +196,7 @@ fn sums() -> Vec<Case> {
 }
 
 fn products() -> Vec<Case> {
+    crate::with_cases!();
     let op = || QLinearElementwise::new(Function::Mul);
     vec![
         Case::new("broadcast", op())
@@ -231,6 +233,7 @@ fn products() -> Vec<Case> {
 }
 
 fn slopes() -> Vec<Case> {
+    crate::with_cases!();
     let op = || QLinearElementwise::new(Function::LeakyRelu { alpha: 0.3 });
     vec![
         Case::new("unsigned", op())
@@ -258,6 +261,7 @@ fn slopes() -> Vec<Case> {
 }
 
 fn sigmoids() -> Vec<Case> {
+    crate::with_cases!();
     let op = || QLinearElementwise::new(Function::Sigmoid);
     vec![
         Case::new("unsigned", op())

@@ -46,6 +46,7 @@ impl Op for QuickGelu {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| QuickGelu::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

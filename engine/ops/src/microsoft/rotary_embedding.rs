@@ -75,6 +75,7 @@ impl Op for RotaryEmbedding {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| RotaryEmbedding::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime.
     vec![

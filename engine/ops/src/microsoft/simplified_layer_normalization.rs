@@ -84,6 +84,7 @@ pub(super) fn inverse_deviation(
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| SimplifiedLayerNormalization::read(&a).expect("attributes of the operator");
     // Values by ONNX Runtime and NumPy.
     vec![

@@ -88,6 +88,7 @@ pub(super) fn sum(f: &mut Formula<'_, '_>, bias: usize) -> Result<ValueId, OpErr
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| SkipLayerNormalization::read(&a).expect("attributes of the operator");
     // Values by NumPy.
     vec![

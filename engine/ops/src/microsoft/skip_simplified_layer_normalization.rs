@@ -66,6 +66,7 @@ impl Op for SkipSimplifiedLayerNormalization {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |a: Attributes| SkipSimplifiedLayerNormalization::read(&a).expect("attributes of the operator");
     // Values by NumPy.
     vec![

@@ -29,6 +29,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(ArrayFeatureExtractor::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = || ArrayFeatureExtractor {};
         vec![
             // ONNX Runtime.

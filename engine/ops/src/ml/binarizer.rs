@@ -26,6 +26,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Binarizer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let mut cases = vec![
             // ONNX Runtime.
             Case::new("float", Binarizer { threshold: 0.5 })

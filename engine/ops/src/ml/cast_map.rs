@@ -33,6 +33,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(CastMap::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |to: &str, form: &str, max_map| CastMap {
             cast_to: to.to_owned(),
             map_form: form.to_owned(),

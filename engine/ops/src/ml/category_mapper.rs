@@ -34,6 +34,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(CategoryMapper::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = || CategoryMapper {
             cats_int64s: Some(vec![10, 20]),
             cats_strings: Some(vec!["ten".into(), "twenty".into()]),

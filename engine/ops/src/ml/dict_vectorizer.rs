@@ -32,6 +32,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(DictVectorizer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let map = |keys: Tensor, values: [Tensor; 2]| Datum::Map {
             keys,
             values: Arc::new(values.into_iter().map(Datum::from).collect()),

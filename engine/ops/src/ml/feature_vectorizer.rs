@@ -28,6 +28,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(FeatureVectorizer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |sizes: &[i64]| FeatureVectorizer {
             inputdimensions: (!sizes.is_empty()).then(|| sizes.to_vec()),
         };

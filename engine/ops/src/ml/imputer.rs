@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Imputer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let of_floats = |values: &[f32], replaced| Imputer {
             imputed_value_floats: Some(values.to_vec()),
             imputed_value_int64s: None,

@@ -123,6 +123,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let op = LabelEncoder::default;
         let words = |w: &[&str]| Some(w.iter().map(|&w| w.to_owned()).collect::<Vec<_>>());
         let as_ = |t: Tensor, dtype| t.cast(dtype, CastRules::default()).expect("numbers");

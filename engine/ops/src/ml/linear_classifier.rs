@@ -37,6 +37,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(LinearClassifier::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let two = |transform: &str| LinearClassifier {
             classlabels_ints: Some(vec![3, 5]),
             classlabels_strings: None,

@@ -33,6 +33,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(LinearRegressor::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let two = |transform: &str| LinearRegressor {
             coefficients: Some(vec![0.1, 0.2, 0.3, 0.4]),
             intercepts: Some(vec![0.05, 0.1]),

@@ -27,6 +27,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Normalizer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |norm: &str| Normalizer { norm: norm.to_owned() };
         let x = || ints(&[3, 2], &[-3, 1, -2, -1, 0, 0]);
         let as_ = |dtype| x().cast(dtype, Default::default()).expect("numbers");

@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(OneHotEncoder::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let numbers = || OneHotEncoder { cats_int64s: Some(vec![1, -1, 3]), cats_strings: None, zeros: true };
         let words = OneHotEncoder {
             cats_int64s: None,

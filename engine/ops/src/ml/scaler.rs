@@ -27,6 +27,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Scaler::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let x = || ints(&[3, 2], &[1, 2, -1, 0, 0, 4]);
         let one = || Scaler { offset: Some(vec![1.0]), scale: Some(vec![2.0]) };
         let mut cases = vec![

@@ -46,6 +46,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SVMClassifier::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let two = |transform: &str| SVMClassifier {
             classlabels_ints: Some(vec![3, 5]),
             classlabels_strings: None,

@@ -38,6 +38,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SVMRegressor::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |kernel: &str| SVMRegressor {
             coefficients: Some(vec![0.5, -0.5, 0.3]),
             kernel_params: Some(vec![0.5, 0.1, 3.0]),

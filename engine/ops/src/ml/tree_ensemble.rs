@@ -50,6 +50,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(TreeEnsemble::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // x0 <= 0.5 ? (0.25, 0) : (x1 in {1, 2} ? (0, 0.75) : (0, -1)); and a tree that is a leaf, (0.5, 0).
         let trees = |aggregate, transform, dtype| {
             let of = |values: &[f32]| {

@@ -63,6 +63,7 @@ pub static ROOM: Room = Room {
         down: |d| without_tensors(d, &["base_values", "nodes_hitrates", "nodes_values", "class_weights"]),
     }],
     cases: || {
+        crate::with_cases!();
         // x0 <= 0.5 ? left : right.
         let stump = |ids: &[i64], weights: &[f32], transform: &str| TreeEnsembleClassifier {
             classlabels_int64s: Some(vec![3, 5]),

@@ -76,6 +76,7 @@ pub static ROOM: Room = Room {
         down: |d| without_tensors(d, &["base_values", "nodes_hitrates", "nodes_values", "target_weights"]),
     }],
     cases: || {
+        crate::with_cases!();
         // x0 <= 0.5 ? (0.2, 0) : (0, -0.7), and a second tree x1 > 1 ? (1, 0) : (3, 4).
         let two = |aggregate: &str, transform: &str| TreeEnsembleRegressor {
             aggregate_function: aggregate.into(),

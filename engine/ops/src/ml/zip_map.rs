@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(ZipMap::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let map = |keys: &Tensor, values: &[f32]| Datum::Map {
             keys: keys.clone(),
             values: Arc::new(values.iter().map(|&v| Tensor::scalar(v).into()).collect()),

@@ -40,6 +40,7 @@ pub static ROOM: Room = Room {
         Step { to: 19, up: |_| Ok(()), down: |d| drop_all(d, "dilations", 1) },
     ],
     cases: || {
+        crate::with_cases!();
         let plain = |kernel: &[i64]| AveragePool {
             auto_pad: "NOTSET".into(),
             ceil_mode: false,

@@ -100,6 +100,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let op = |training_mode| BatchNormalization { epsilon: 1e-5, momentum: 0.9, training_mode };
         let channel = |seed| noise(&[3], seed);
         let spread = || floats(&[3], &[0.5, 1.0, 2.0]);

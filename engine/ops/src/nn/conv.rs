@@ -40,6 +40,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Conv::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let plain = Conv::plain;
         let x = || floats(&[1, 1, 5, 5], &std::array::from_fn::<f32, 25, _>(|i| i as f32));
         let ones = || floats(&[1, 1, 3, 3], &[1.0; 9]);

@@ -37,6 +37,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(ConvInteger::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let of = |dtype, shape: &[usize], values: &[i64]| -> Tensor {
             ints(shape, values).cast(dtype, CastRules::default()).expect("an integer type")
         };

@@ -43,6 +43,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(ConvTranspose::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let plain = ConvTranspose::plain;
         let mut cases = vec![
             // The specification's one-dimensional example.

@@ -43,6 +43,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(DeformConv::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let plain = || DeformConv {
             dilations: None,
             group: 1,

@@ -64,6 +64,7 @@ pub static MAX: Room = Room {
 
 /// `of_nine` is what becomes of the numbers from 1 to 9.
 fn cases(kind: Kind, of_nine: f32) -> Vec<Case> {
+    crate::with_cases!();
     let op = || GlobalPool { kind };
     let nine: Vec<f32> = (1..=9).map(|i| i as f32).collect();
     let mut cases = vec![

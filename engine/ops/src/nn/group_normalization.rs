@@ -40,6 +40,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(GroupNormalization::read(a)?)),
     steps: &[Step { to: 21, up: by_channel, down: by_group }],
     cases: || {
+        crate::with_cases!();
         let op = |num_groups| GroupNormalization { epsilon: 1e-5, num_groups, stash_type: 1 };
         let mut cases = vec![
             // By hand: the groups have the means 1 and 5 and the variances 1 and 4.

@@ -60,6 +60,7 @@ pub static ROOM: Room = Room {
 };
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let plain = |hidden| GRU {
         activation_alpha: None,
         activation_beta: None,

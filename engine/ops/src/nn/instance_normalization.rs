@@ -39,6 +39,7 @@ pub static ROOM: Room = Room {
         down: |_| Ok(()),
     }],
     cases: || {
+        crate::with_cases!();
         let op = || InstanceNormalization { epsilon: 1e-5 };
         let mut cases = vec![
             // The specification's example.

@@ -45,6 +45,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(LayerNormalization::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |axis| LayerNormalization { axis, epsilon: 1e-5, stash_type: DType::F32 };
         let mut cases = vec![
             // By hand: the rows have the means 2 and 3 and the variances 1 and 4.

@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(LpNormalization::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let mut cases = vec![
             Case::new("squares", LpNormalization { axis: -1, p: 2 })
                 .input(floats(&[2, 2], &[3.0, -4.0, 0.0, 0.0]))

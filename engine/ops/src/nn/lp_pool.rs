@@ -64,6 +64,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let plain = |kernel: &[i64]| LpPool {
             auto_pad: "NOTSET".into(),
             ceil_mode: false,

@@ -33,6 +33,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(LRN::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |size| LRN { alpha: 1e-4, beta: 0.75, bias: 1.0, size };
         let mut cases = vec![
             // By hand: the sums of squares are 5, 14 and 13, a third of 3 times alpha 1 plus bias 1, to the power 1.

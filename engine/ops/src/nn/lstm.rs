@@ -52,6 +52,7 @@ pub static ROOM: Room = Room {
 };
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let plain = |hidden| LSTM {
         activation_alpha: None,
         activation_beta: None,

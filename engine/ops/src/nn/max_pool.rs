@@ -60,6 +60,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let plain = |kernel: &[i64]| MaxPool {
             auto_pad: "NOTSET".into(),
             ceil_mode: false,

@@ -38,6 +38,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(MaxUnpool::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = || MaxUnpool { kernel_shape: vec![2, 2], pads: None, strides: Some(vec![2, 2]) };
         let places = || ints(&[1, 1, 2, 2], &[5, 7, 13, 15]);
         let x = || floats(&[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0]);

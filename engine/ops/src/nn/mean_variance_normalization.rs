@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(MeanVarianceNormalization::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |axes: &[i64]| MeanVarianceNormalization { axes: axes.to_vec() };
         let mut cases = vec![
             // By hand: the channels have the means 2 and 3 and the variances 1 and 4.

@@ -40,6 +40,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |reduction: &str, ignore_index| NegativeLogLikelihoodLoss {
             ignore_index,
             reduction: reduction.to_owned(),

@@ -152,6 +152,7 @@ pub static UPSAMPLE: Room = Room {
     },
     steps: &[ALL_SCALES, SCALES_INPUT, NAME],
     cases: || {
+        crate::with_cases!();
         let op = Resize {
             coordinate_transformation_mode: "asymmetric".into(),
             nearest_mode: "floor".into(),
@@ -176,6 +177,7 @@ pub static UPSAMPLE: Room = Room {
 };
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let plain = Resize::plain;
     let count = |shape: &[usize]| {
         let n = shape.iter().product::<usize>();

@@ -38,6 +38,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(RMSNormalization::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |axis| RMSNormalization { axis, epsilon: 1e-5, stash_type: 1 };
         let mut cases = vec![
             // By hand: the mean squares are 4 and 25.

@@ -44,6 +44,7 @@ pub static ROOM: Room = Room {
 };
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let plain = |hidden| RNN {
         activation_alpha: None,
         activation_beta: None,

@@ -42,6 +42,7 @@ pub static SOFTMAX: Room = Room {
         Step { to: 13, up: flattened, down: unflattened },
     ],
     cases: || {
+        crate::with_cases!();
         // The first is the specification's example.
         let shares = [0.09003057, 0.24472848, 0.66524094];
         let large = [0.032058604, 0.08714432, 0.23688284, 0.6439143];
@@ -54,6 +55,7 @@ pub static LOG_SOFTMAX: Room = Room {
     name: "LogSoftmax",
     read: |a| read(Kind::LogSoftmax, a),
     cases: || {
+        crate::with_cases!();
         let logs = [-2.407606, -1.4076059, -0.40760595];
         let large = [-3.4401896, -2.4401896, -1.4401897, -0.44018972];
         cases(Kind::LogSoftmax, &logs, &[large, large].concat())
@@ -66,6 +68,7 @@ pub static HARDMAX: Room = Room {
     name: "Hardmax",
     read: |a| read(Kind::Hardmax, a),
     cases: || {
+        crate::with_cases!();
         let last = [0.0, 0.0, 0.0, 1.0];
         let mut all = cases(Kind::Hardmax, &[0.0, 0.0, 1.0], &[last, last].concat());
         // The first of several largest ones.
@@ -81,6 +84,7 @@ pub static HARDMAX: Room = Room {
 
 /// `three` is what becomes of -1, 0, 1, and `eight` of two lines of 0 to 3, the second ten thousand larger.
 fn cases(kind: Kind, three: &[f32], eight: &[f32]) -> Vec<Case> {
+    crate::with_cases!();
     let op = |axis| Softmax { kind, axis };
     let mut cases = vec![
         Case::new("three", op(-1)).input(floats(&[1, 3], &[-1.0, 0.0, 1.0])).expect(floats(&[1, 3], three)),

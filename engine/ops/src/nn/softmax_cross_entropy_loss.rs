@@ -42,6 +42,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |reduction: &str, ignore_index| SoftmaxCrossEntropyLoss {
             ignore_index,
             reduction: reduction.to_owned(),

@@ -26,6 +26,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(SwiGLU::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // Swish as in the room of Swish, times the value.
         let mut cases = vec![
             Case::new("one", SwiGLU { alpha: 1.0 })

@@ -62,6 +62,7 @@ pub static ROOM: Room = Room {
 };
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = DequantizeLinear::default();
     let of = |dtype, shape: &[usize], values: &[i64]| Tensor::from_i64s(dtype, shape, values).expect("codes");
     let real =

@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(DynamicQuantizeLinear::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let bytes = |shape: &[usize], values: &[u8]| Tensor::new(shape, values).expect("bytes");
         // The specification's examples.
         vec![

@@ -46,6 +46,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(QLinearConv::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let of = |dtype, shape: &[usize], values: &[i64]| {
             Tensor::from_i64s(dtype, shape, values).expect("integers")
         };

@@ -38,6 +38,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(QLinearMatMul::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let of = |dtype, shape: &[usize], values: &[i64]| {
             Tensor::from_i64s(dtype, shape, values).expect("8-bit integers")
         };

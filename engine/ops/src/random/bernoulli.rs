@@ -36,6 +36,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Bernoulli::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |dtype| Bernoulli { dtype, seed: Some(3.0) };
         // Certain events tell the result, whatever the numbers are.
         let mut cases = vec![

@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(RandomNormal::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // NumPy's RandomState(7).
         let op = |dtype| RandomNormal { dtype, mean: 2.0, scale: 0.5, seed: Some(7.0), shape: vec![2, 3] };
         let values = [2.8452628, 1.7670313, 2.01641, 2.2037582, 1.6055385, 2.0010328];

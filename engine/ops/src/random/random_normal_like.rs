@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(RandomNormalLike::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // NumPy's RandomState(7).
         let op = |dtype| RandomNormalLike { dtype, mean: 2.0, scale: 0.5, seed: Some(7.0) };
         let values = [2.8452628, 1.7670313, 2.01641, 2.2037582, 1.6055385, 2.0010328];

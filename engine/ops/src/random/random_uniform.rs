@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(RandomUniform::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // NumPy's RandomState(7).
         let op = |dtype| RandomUniform { dtype, high: 3.0, low: -1.0, seed: Some(7.0), shape: vec![2, 3] };
         let values = [-0.6947668, 2.1196752, 0.7536369, 1.8938607, 2.911958, 1.1539835];

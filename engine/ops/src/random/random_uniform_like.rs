@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(RandomUniformLike::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // NumPy's RandomState(7).
         let op = |dtype| RandomUniformLike { dtype, high: 3.0, low: -1.0, seed: Some(7.0) };
         let values = [-0.6947668, 2.1196752, 0.7536369, 1.8938607, 2.911958, 1.1539835];

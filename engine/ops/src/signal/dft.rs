@@ -57,6 +57,7 @@ fn axis_attribute(draft: &mut Draft<'_>) -> Result<(), OpError> {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |inverse, onesided| DFT { inverse, onesided };
     // numpy.fft on [1, 2, 3, 4, 5].
     let five = || floats(&[1, 5, 1], &[1.0, 2.0, 3.0, 4.0, 5.0]);

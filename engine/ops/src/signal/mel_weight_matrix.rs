@@ -36,6 +36,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(MelWeightMatrix::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let of = |name, dtype| {
             Case::new(name, MelWeightMatrix { output_datatype: dtype })
                 .input(ints(&[], &[8]))

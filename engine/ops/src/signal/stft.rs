@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(STFT::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |onesided| STFT { onesided };
         let six = || floats(&[1, 6, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         // numpy.fft.rfft of the frames 1 to 4 and 3 to 6, and of those weighed by 0, 1, 1, 0.5.

@@ -70,6 +70,7 @@ pub static HAMMING_ROOM: Room = Room {
     read: |a| read(&HAMMING, a),
     // scipy.signal.windows.general_hamming(5, 25 / 46) and (4, 25 / 46, sym=False).
     cases: || {
+        crate::with_cases!();
         let (edge, middle) = (0.086_956_52, 0.543_478_25);
         cases(&HAMMING, &[edge, middle, 1.0, middle, edge], &[edge, middle, 1.0, middle])
     },
@@ -95,6 +96,7 @@ fn read(kind: &'static Kind, attributes: &Attributes) -> Result<std::sync::Arc<d
 }
 
 fn cases(kind: &'static Kind, symmetric: &[f32; 5], periodic: &[f32; 4]) -> Vec<Case> {
+    crate::with_cases!();
     let op = |output_datatype, periodic| CosineWindow { kind, output_datatype, periodic };
     let mut cases = vec![
         Case::new("symmetric", op(DType::F32, false)).input(ints(&[], &[5])).expect(floats(&[5], symmetric)),

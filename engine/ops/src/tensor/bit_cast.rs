@@ -63,6 +63,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let of = |dtype, values: &[i64]| Tensor::from_i64s(dtype, &[values.len()], values).expect("integers");
         // The bits of the types as their standards have them.
         vec![

@@ -28,6 +28,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Compress::read(a)?)),
     steps: &[Step { to: 11, up: |_| Ok(()), down: front_axis }],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         // The official cases test_compress_*.
         vec![

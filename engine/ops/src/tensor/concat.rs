@@ -43,6 +43,7 @@ pub static ROOM: Room = Room {
         Step { to: 11, up: |_| Ok(()), down: front_axis },
     ],
     cases: || {
+        crate::with_cases!();
         let (a, b) = (|| floats(&[2, 2], &[1.0, 2.0, 3.0, 4.0]), || floats(&[2, 2], &[5.0, 6.0, 7.0, 8.0]));
         // The official cases test_concat_2d_*.
         vec![

@@ -38,6 +38,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let sparse = SparseTensor {
             values: floats(&[2], &[3.0, 4.0]),
             indices: ints(&[2], &[1, 5]),

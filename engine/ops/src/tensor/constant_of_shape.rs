@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // The official cases test_constantofshape_*.
         vec![
             Case::new("ones", ConstantOfShape { value: Some(floats(&[1], &[1.0])) })

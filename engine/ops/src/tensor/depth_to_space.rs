@@ -37,6 +37,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[Step { to: 11, up: |_| Ok(()), down: |d| d.drop_default("mode", "DCR".to_owned()) }],
     cases: || {
+        crate::with_cases!();
         let of = |mode: &str| DepthToSpace { blocksize: 2, mode: mode.to_owned() };
         let x = || floats(&[1, 8, 1, 1], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         // NumPy: the specification's reshape, transpose and reshape.

@@ -86,6 +86,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let x = || noise(&[2, 3], 1);
         vec![
             Case::new("inference", Dropout { seed: None }).input(x()).expect(x()),

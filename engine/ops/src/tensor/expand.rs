@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Expand::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let column = || floats(&[3, 1], &[1.0, 2.0, 3.0]);
         let text = |values: &[&str], shape: &[usize]| {
             Tensor::from_strings(shape, values.iter().map(|&s| Arc::from(s)).collect())

@@ -29,6 +29,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(EyeLike::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // NumPy: eye.
         vec![
             Case::new("typed", EyeLike { dtype: Some(DType::F32), k: 0 })

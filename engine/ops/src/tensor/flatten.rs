@@ -28,6 +28,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Flatten::read(a)?)),
     steps: &[Step { to: 11, up: |_| Ok(()), down: front_axis }],
     cases: || {
+        crate::with_cases!();
         let x = || noise(&[2, 3, 4], 1);
         let flat = |shape: &[usize]| noise(shape, 1);
         // NumPy: reshape of the same values.

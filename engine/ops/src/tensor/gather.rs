@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Gather::read(a)?)),
     steps: &[Step { to: 11, up: |_| Ok(()), down: front_axis }],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[3, 2], &[1.0, 1.2, 2.3, 3.4, 4.5, 5.7]);
         let names = ["a", "b", "c"].map(Arc::from).to_vec();
         // The specification's examples, and NumPy's take.

@@ -29,6 +29,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(GatherND::read(a)?)),
     steps: &[Step { to: 12, up: |_| Ok(()), down: |d| d.drop_default("batch_dims", 0i64) }],
     cases: || {
+        crate::with_cases!();
         let cube = || floats(&[2, 2, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         // The specification's examples.
         vec![

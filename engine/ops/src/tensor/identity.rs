@@ -24,6 +24,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Identity::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         vec![
             Case::new("vector", Identity {})
                 .input(floats(&[2], &[1.0, 2.0]))

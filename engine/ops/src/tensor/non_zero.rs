@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(NonZero::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // The official case test_nonzero_example, and NumPy's nonzero.
         vec![
             Case::new("bools", NonZero {})

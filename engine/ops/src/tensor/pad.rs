@@ -73,6 +73,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let of = |mode: &str| Pad { mode: mode.to_owned() };
         let x = || floats(&[3, 2], &[1.0, 1.2, 2.3, 3.4, 4.5, 5.7]);
         let wide = || ints(&[4], &[0, 2, 0, 0]);

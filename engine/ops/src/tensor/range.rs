@@ -39,6 +39,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Range::read(a)?)),
     steps: &[Step { to: 27, up: |_| Ok(()), down: |d| d.drop_default("stash_type", 1i64) }],
     cases: || {
+        crate::with_cases!();
         let of = |start: f32, limit: f32, delta: f32| {
             let scalar = |v| floats(&[], &[v]);
             Case::new("floats", Range { stash_type: 1 })

@@ -40,6 +40,7 @@ pub static ROOM: Room = Room {
         Step { to: 14, up: |_| Ok(()), down: |d| d.drop_default("allowzero", false) },
     ],
     cases: || {
+        crate::with_cases!();
         let data = || floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let flat = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         vec![

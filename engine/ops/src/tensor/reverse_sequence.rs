@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // The specification's examples.
         vec![
             Case::new("time first", ReverseSequence { batch_axis: 1, time_axis: 0 })

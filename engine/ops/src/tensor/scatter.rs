@@ -1,7 +1,7 @@
 //! [Scatter](https://onnx.ai/onnx/operators/onnx__Scatter.html): the name of ScatterElements before opset 11.
 
 use super::scatter_elements::{along, like_data};
-use crate::{Case, Form, Room, attributes, floats, ints, of_room, types};
+use crate::{Case, Form, Room, Step, attributes, floats, ints, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
 use oxidane_kernels::gather::Scatter as How;
 
@@ -19,6 +19,19 @@ static SIGNATURE: Signature = Signature {
     outputs: &[Param::one("output", types::PLAIN, "T")],
 };
 
+/// Opset 11 gave the operator its new name and kept the old one, deprecated.
+const NAME: Step = Step {
+    to: 11,
+    up: |d| {
+        "ScatterElements".clone_into(&mut d.name);
+        Ok(())
+    },
+    down: |d| {
+        "Scatter".clone_into(&mut d.name);
+        Ok(())
+    },
+};
+
 /// The room of Scatter, which goes back under its own name to the opsets that had it.
 pub static ROOM: Room = Room {
     domain: "",
@@ -26,8 +39,9 @@ pub static ROOM: Room = Room {
     since: &[9, 11],
     signature: &SIGNATURE,
     read: |a| Ok(shared(Scatter::read(a)?)),
-    steps: &[],
+    steps: &[NAME],
     cases: || {
+        crate::with_cases!();
         // The official case test_scatter_with_axis.
         vec![
             Case::new("axis", Scatter { axis: 1 })

@@ -46,6 +46,7 @@ pub static ROOM: Room = Room {
         Step { to: 18, up: |_| Ok(()), down: before_max_and_min },
     ],
     cases: || {
+        crate::with_cases!();
         let of = |axis, reduction: &str| ScatterElements { axis, reduction: reduction.to_owned() };
         let row = || floats(&[1, 5], &[1.0, 2.0, 3.0, 4.0, 5.0]);
         // The official cases test_scatter_elements_*.

@@ -38,6 +38,7 @@ pub static ROOM: Room = Room {
         Step { to: 18, up: |_| Ok(()), down: before_max_and_min },
     ],
     cases: || {
+        crate::with_cases!();
         let of = |reduction: &str| ScatterND { reduction: reduction.to_owned() };
         let eight = || floats(&[8], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
         // The specification's example, and its parts by hand.

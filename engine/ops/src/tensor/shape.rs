@@ -40,6 +40,7 @@ pub static ROOM: Room = Room {
         },
     }],
     cases: || {
+        crate::with_cases!();
         let x = || noise(&[3, 4, 5], 1);
         // The official cases test_shape_*.
         let case = |name, start, end, expected: &[i64]| {

@@ -25,6 +25,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Size::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         vec![
             Case::new("cube", Size {}).input(noise(&[3, 4, 5], 1)).expect(ints(&[], &[60])),
             Case::new("empty", Size {}).input(floats(&[3, 0], &[])).expect(ints(&[], &[0])),

@@ -51,6 +51,7 @@ pub static ROOM: Room = Room {
         },
     }],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[2, 4], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
         let vector = |values: &[i64]| ints(&[values.len()], values);
         // The specification's examples, and NumPy.

@@ -36,6 +36,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[Step { to: 28, up: |_| Ok(()), down: |d| d.drop_default("mode", "DCR".to_owned()) }],
     cases: || {
+        crate::with_cases!();
         let of = |mode: &str| SpaceToDepth { blocksize: 2, mode: mode.to_owned() };
         // The inverse of DepthToSpace's cases.
         vec![

@@ -85,6 +85,7 @@ pub static ROOM: Room = Room {
         },
     ],
     cases: || {
+        crate::with_cases!();
         let x = || floats(&[6], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         // The official cases test_split_*.
         vec![

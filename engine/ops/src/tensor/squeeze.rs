@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
         Step { to: 13, up: |d| d.ints_to_input("axes", 1), down: |d| d.input_to_ints(1, "axes") },
     ],
     cases: || {
+        crate::with_cases!();
         vec![
             Case::new("one", Squeeze {})
                 .input(noise(&[1, 3, 1, 5], 1))

@@ -85,6 +85,7 @@ pub static ROOM: Room = Room {
         },
     }],
     cases: || {
+        crate::with_cases!();
         // The specification's example, and NumPy's tile.
         vec![
             Case::new("matrix", Tile {})

@@ -26,6 +26,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Transpose::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         vec![
             Case::new("matrix", Transpose { perm: None })
                 .input(floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))

@@ -37,6 +37,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Unique::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let vector = |values: &[i64]| ints(&[values.len()], values);
         // The specification's examples.
         vec![

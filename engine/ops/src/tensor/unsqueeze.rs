@@ -38,6 +38,7 @@ pub static ROOM: Room = Room {
         Step { to: 13, up: |d| d.ints_to_input("axes", 1), down: |d| d.input_to_ints(1, "axes") },
     ],
     cases: || {
+        crate::with_cases!();
         let case = |name, axes: &[i64], shape: &[usize]| {
             Case::new(name, Unsqueeze {})
                 .input(noise(&[3, 4, 5], 1))

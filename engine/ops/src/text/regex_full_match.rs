@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(RegexFullMatch::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |pattern: &str| RegexFullMatch { pattern: Some(pattern.to_owned()) };
         vec![
             // RE2, through ONNX Runtime.

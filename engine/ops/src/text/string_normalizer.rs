@@ -41,6 +41,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(StringNormalizer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |action: &str, sensitive, stop: &[&str]| StringNormalizer {
             case_change_action: action.to_owned(),
             is_case_sensitive: sensitive,

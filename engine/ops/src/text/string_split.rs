@@ -33,6 +33,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(StringSplit::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let by = |delimiter: Option<&str>, maxsplit| StringSplit {
             delimiter: delimiter.map(str::to_owned),
             maxsplit,

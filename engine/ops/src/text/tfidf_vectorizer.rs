@@ -43,6 +43,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(TfIdfVectorizer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let numbers = |mode: &str| TfIdfVectorizer {
             max_gram_length: 2,
             max_skip_count: 0,

@@ -43,6 +43,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Tokenizer::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let by = |separators: &[&str]| Tokenizer {
             mark: false,
             mincharnum: 1,

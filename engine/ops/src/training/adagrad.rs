@@ -26,6 +26,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Adagrad::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = Adagrad { decay_factor: 0.1, epsilon: 1e-5, norm_coefficient: 0.001 };
         // The specification's pseudo code, in NumPy.
         vec![

@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Adam::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op =
             Adam { alpha: 0.9, beta: 0.95, epsilon: 1e-6, norm_coefficient: 0.1, norm_coefficient_post: 0.2 };
         let case = |name, turns: i64| {

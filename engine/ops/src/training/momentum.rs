@@ -34,6 +34,7 @@ pub static ROOM: Room = Room {
     },
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op =
             |mode: &str| Momentum { alpha: 0.95, beta: 0.1, mode: mode.to_owned(), norm_coefficient: 0.5 };
         let case = |name, mode, turns: i64| {

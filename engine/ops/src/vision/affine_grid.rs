@@ -31,6 +31,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(AffineGrid::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let turned = || floats(&[1, 2, 3], &[0.0, -2.0, 0.5, 1.0, 0.0, -0.25]);
         // torch.nn.functional.affine_grid.
         let mut cases = vec![

@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(CenterCropPad::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |axes: Option<&[i64]>| CenterCropPad { axes: axes.map(<[_]>::to_vec) };
         let x = || floats(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         // By onnx.reference.

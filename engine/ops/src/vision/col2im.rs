@@ -36,6 +36,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(Col2Im::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let plain = || Col2Im { dilations: None, pads: None, strides: None };
         let count = |shape: &[usize]| {
             let n = shape.iter().product::<usize>();

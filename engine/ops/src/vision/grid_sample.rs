@@ -66,6 +66,7 @@ fn of_planes(draft: &mut Draft<'_>) -> Result<(), OpError> {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let op = |mode: &str, padding_mode: &str, align_corners| GridSample {
         align_corners,
         mode: mode.into(),

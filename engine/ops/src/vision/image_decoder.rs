@@ -30,6 +30,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(ImageDecoder::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let bytes = |shape: &[usize], bytes: &[u8]| Tensor::new(shape, bytes).expect("as many bytes");
         let of = |name, format: &str, encoded: &[u8]| {
             Case::new(name, ImageDecoder { pixel_format: format.into() })

@@ -32,6 +32,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(MaxRoiPool::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         let op = |spatial_scale| MaxRoiPool { pooled_shape: vec![2, 2], spatial_scale };
         let x = || floats(&[1, 1, 4, 4], &std::array::from_fn::<f32, 16, _>(|i| i as f32));
         // By hand.

@@ -35,6 +35,7 @@ pub static ROOM: Room = Room {
     read: |a| Ok(shared(NonMaxSuppression::read(a)?)),
     steps: &[],
     cases: || {
+        crate::with_cases!();
         // The specification's examples.
         let boxes = || {
             floats(

@@ -63,6 +63,7 @@ fn only_unshifted(draft: &mut Draft<'_>) -> Result<(), OpError> {
 }
 
 fn cases() -> Vec<Case> {
+    crate::with_cases!();
     let plain = || RoiAlign {
         coordinate_transformation_mode: "half_pixel".into(),
         mode: "avg".into(),

@@ -12,10 +12,10 @@ mod sound;
 pub(crate) mod spec;
 
 use crate::outputs;
-use crate::progress::Progress;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use image::{Image, Picture};
 use oxidane::{Session, Tensor};
+use oxidane_inspect::Progress;
 use sound::Recording;
 use spec::{Recipe, Show, Sound};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// A bar on the standard error that shows up after a second, and only on a terminal.
-pub(crate) struct Progress {
+pub struct Progress {
     bar: ProgressBar,
     start: Instant,
     hidden: bool,
@@ -13,7 +13,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// A bar for `total` steps.
-    pub(crate) fn new(total: usize) -> Progress {
+    pub fn new(total: usize) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len}, {elapsed}") {
             bar.set_style(style);
@@ -22,7 +22,7 @@ impl Progress {
     }
 
     /// One step is done.
-    pub(crate) fn step(&mut self) {
+    pub fn step(&mut self) {
         if self.hidden && self.start.elapsed() > Duration::from_secs(1) && std::io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.hidden = false;
@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         self.bar.finish_and_clear();
     }
 }

@@ -80,7 +80,7 @@ impl Rule for ConvBatchNormalization {
 }
 
 /// Each slice along axis 0 times its factor, computed in double precision.
-fn scale_rows(weights: &Tensor, factors: &[f64]) -> Result<Tensor, Refused> {
+pub(super) fn scale_rows(weights: &Tensor, factors: &[f64]) -> Result<Tensor, Refused> {
     let failed = |e: oxidane_tensor::TensorError| Refused::because(e.to_string());
     let mut values = weights.to_f64s().map_err(failed)?;
     let row = values.len() / factors.len();

@@ -1,0 +1,69 @@
+use crate::optimize::{LevelName, PassArgs};
+use crate::source::Source;
+use crate::writing::{Rewritten, Writing};
+use anyhow::{Result, bail};
+use clap::Args;
+use oxidane::Level;
+use oxidane::onnx::{ModelFile, is_text};
+use serde_json::Map;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The short form: a model in, a model out.
+#[derive(Args)]
+pub(crate) struct Short {
+    /// The model: an ONNX file or text.
+    #[arg(value_name = "IN", required = true)]
+    input: Option<PathBuf>,
+    /// Where to write; the ending says whether text (.onnxtxt, .txt, .text).
+    #[arg(value_name = "OUT", required = true)]
+    output: Option<PathBuf>,
+    /// How much is rewritten.
+    #[arg(long, value_enum, default_value = "none")]
+    level: LevelName,
+    #[command(flatten)]
+    passes: PassArgs,
+    /// The opset to write; by default the one that the model came with.
+    #[arg(long, value_name = "N")]
+    opset: Option<i64>,
+    #[command(flatten)]
+    writing: Writing,
+}
+
+impl Short {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let (Some(input), Some(output)) = (&self.input, &self.output) else { bail!("IN and OUT are needed") };
+        let level = self.level.level();
+        let rewrites = level > Level::None || self.opset.is_some();
+        // Text is a spelling of the file: where nothing else is asked for, the file is spelled as it is.
+        let spelling = is_text(input) || is_text(output);
+        if spelling && !rewrites && !self.writing.external_data && !self.writing.infer_shapes {
+            let file = ModelFile::open(input)?;
+            match is_text(output) {
+                true => oxidane::onnx::text::save_text(&file.model, output, &Default::default())?,
+                false => oxidane::onnx::save(&file.model, output)?,
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        let options = self.passes.options(level)?;
+        let source = Source::open(input)?;
+        let mut model = source.model.clone();
+        if level > Level::None {
+            let (optimized, report) = model.optimize_with(&options)?;
+            model = optimized;
+            if !self.writing.json {
+                self.passes.explain(&report);
+            }
+        }
+        let rewritten = Rewritten {
+            source: &source,
+            reference: rewrites.then(|| source.model.graph()),
+            model,
+            opset: self.opset,
+            may_raise: true,
+            tolerance: self.level.tolerance(),
+            told: Map::new(),
+        };
+        self.writing.finish(rewritten, output)
+    }
+}

@@ -1,0 +1,228 @@
+//! How a rewritten model is verified and written.
+
+use crate::source::Source;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use oxidane::graph::Graph;
+use oxidane::onnx::{self, EXTERNAL_THRESHOLD, OPSET, is_text};
+use oxidane::{Model, Type};
+use oxidane_inspect::verify::{self, Outcome, verify};
+use oxidane_inspect::{made::Sizes, size};
+use prost::Message;
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A protobuf file holds at most so many bytes.
+const MOST_INSIDE: usize = i32::MAX as usize;
+
+/// What all commands that write a model have in common.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Writing {
+    /// Weights of 1 KiB or more go to OUT.data beside the model. Without it they do where the input has them so,
+    /// or where the model would exceed the 2 GB that a file can hold.
+    #[arg(long)]
+    pub(crate) external_data: bool,
+    /// All weights go into the file, whatever the input has.
+    #[arg(long, conflicts_with = "external_data")]
+    pub(crate) one_file: bool,
+    /// Writes the types that were worked out, symbolic sizes included, and lists the values of unknown type.
+    #[arg(long, visible_alias = "value-info")]
+    pub(crate) infer_shapes: bool,
+    /// Writes the model even where verification finds a difference.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Does not run the models to compare them.
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// The largest difference that verification lets pass, relative to the largest element of an output.
+    #[arg(long, value_name = "X", value_parser = tolerance)]
+    pub(crate) tolerance: Option<f64>,
+    /// The size of a symbolic dimension in verification; by default several are tried. May be repeated.
+    #[arg(long, value_name = "NAME=N", value_parser = dim)]
+    pub(crate) dim: Vec<(String, i64)>,
+    /// Prints a JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "is not a number".to_owned())?;
+    if number >= 0.0 { Ok(number) } else { Err("must not be negative".to_owned()) }
+}
+
+/// `NAME=N` of a dimension.
+pub(crate) fn dim(text: &str) -> Result<(String, i64), String> {
+    let parts = text.rsplit_once('=').and_then(|(name, n)| Some((name.to_owned(), n.parse::<i64>().ok()?)));
+    parts
+        .filter(|(name, n)| !name.is_empty() && *n >= 0)
+        .ok_or_else(|| "is not NAME=N, such as batch=4".to_owned())
+}
+
+/// Verification found a difference, and nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[error("verification refused to write {path}: {why}; --force writes it all the same")]
+pub(crate) struct Refused {
+    path: String,
+    why: String,
+}
+
+/// A model on its way to a file.
+pub(crate) struct Rewritten<'a> {
+    /// What it was made from.
+    pub(crate) source: &'a Source,
+    /// What it must compute the same as; `None` where it is meant to compute something else.
+    pub(crate) reference: Option<&'a Graph>,
+    /// The new model.
+    pub(crate) model: Model,
+    /// The opset to write, where it is another one.
+    pub(crate) opset: Option<i64>,
+    /// Whether a later opset may be written where the model's own cannot express it.
+    pub(crate) may_raise: bool,
+    /// The tolerance where the user gives none.
+    pub(crate) tolerance: f64,
+    /// More for the JSON object.
+    pub(crate) told: Map<String, Value>,
+}
+
+impl Writing {
+    /// Verifies a rewritten model and writes it.
+    ///
+    /// # Errors
+    /// When the opset cannot express it, verification refuses ([`Refused`]), or it cannot be written.
+    pub(crate) fn finish(&self, rewritten: Rewritten<'_>, output: &Path) -> Result<ExitCode> {
+        let Rewritten { source, reference, mut model, opset, may_raise, tolerance, mut told } = rewritten;
+        let unknown = match self.infer_shapes {
+            true => declare(&mut model.onnx_mut().graph),
+            false => Vec::new(),
+        };
+        let onnx = model.onnx();
+        let proto = match onnx.to_proto(opset) {
+            Err(error) if may_raise && opset.is_none() => {
+                let later = onnx.opset("").map_or(OPSET, |own| own + 1)..=OPSET;
+                let raised = later.into_iter().find_map(|v| Some((v, onnx.to_proto(Some(v)).ok()?)));
+                let (opset, proto) = raised.ok_or(error).with_context(|| output.display().to_string())?;
+                eprintln!("note: written in opset {opset}, the first that has all operators");
+                proto
+            }
+            other => other.with_context(|| output.display().to_string())?,
+        };
+        let outcome = match reference {
+            Some(reference) if !self.no_verify => {
+                // What is compared is what will be in the file.
+                let written = Model::from_proto(proto.clone(), None).context("the new model")?;
+                let options = verify::Options {
+                    tolerance: self.tolerance.unwrap_or(tolerance),
+                    sizes: self.dim.clone() as Sizes,
+                    ..verify::Options::default()
+                };
+                Some(verify(reference, written.graph(), &options)?)
+            }
+            _ => None,
+        };
+        if let Some(outcome) = outcome.as_ref().filter(|o| !o.holds() && !self.force) {
+            if !self.json {
+                outcome.by_output().iter().for_each(|line| println!("  {line}"));
+            }
+            let (path, why) = (output.display().to_string(), outcome.to_string());
+            if self.json {
+                told.insert("verification".into(), summary(Some(outcome)));
+                told.insert("written".into(), json!(false));
+                println!("{}", Value::Object(told));
+            }
+            return Err(Refused { path, why }.into());
+        }
+        let before = std::fs::metadata(&source.path).map_or(0, |m| m.len());
+        let bytes = proto.encoded_len();
+        let wanted = self.external_data || source.external || bytes > MOST_INSIDE;
+        let external = wanted && !self.one_file && !is_text(output);
+        if external && same_file(&source.path, output) {
+            bail!(
+                "weights are written beside the model, so OUT must be another file than IN, whose weights are read \
+                 meanwhile"
+            );
+        }
+        let written = match (is_text(output), external) {
+            (true, _) => onnx::text::save_text(&proto, output, &Default::default()),
+            (false, true) => onnx::save_with_external_data(proto, output, EXTERNAL_THRESHOLD),
+            (false, false) => onnx::save(&proto, output),
+        };
+        written.with_context(|| output.display().to_string())?;
+        let after = std::fs::metadata(output).map_or(0, |m| m.len());
+        if self.json {
+            told.insert("input".into(), json!(source.path));
+            told.insert("output".into(), json!(output));
+            told.insert("nodes_before".into(), json!(source.model.graph().node_count()));
+            told.insert("nodes_after".into(), json!(model.graph().node_count()));
+            told.insert("bytes".into(), json!(bytes));
+            told.insert("external_data".into(), json!(external));
+            told.insert("verification".into(), summary(outcome.as_ref()));
+            told.insert("unknown".into(), json!(unknown));
+            told.insert("written".into(), json!(true));
+            println!("{}", Value::Object(told));
+            return Ok(ExitCode::SUCCESS);
+        }
+        unknown.iter().for_each(|line| println!("unknown: {line}"));
+        println!(
+            "{}: {} -> {} nodes, {} -> {}{}",
+            output.display(),
+            source.model.graph().node_count(),
+            model.graph().node_count(),
+            size(before.into()),
+            size(after.into()),
+            if external { " and the weights beside it" } else { "" }
+        );
+        match &outcome {
+            Some(outcome) => {
+                println!("verified: {outcome}");
+                if outcome.worst() > 0.0 {
+                    outcome.by_output().iter().for_each(|line| println!("  {line}"));
+                }
+            }
+            None if reference.is_some() => println!("not verified, as asked"),
+            None => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn summary(outcome: Option<&Outcome>) -> Value {
+    match outcome {
+        None => Value::Null,
+        Some(outcome) => json!({
+            "holds": outcome.holds(),
+            "compared": outcome.compared(),
+            "worst": outcome.worst(),
+            "tolerance": outcome.tolerance,
+            "failure": outcome.failure,
+            "trials": outcome.trials,
+            "refused": outcome.refused,
+        }),
+    }
+}
+
+/// Declares the types that inference finds, so that they are written; gives what stays unknown and why.
+fn declare(graph: &mut Graph) -> Vec<String> {
+    let findings = oxidane::graph::infer(graph);
+    declare_values(graph);
+    findings.unknown.iter().map(ToString::to_string).collect()
+}
+
+fn declare_values(graph: &mut Graph) {
+    let known: Vec<_> = graph.nodes().map(|(id, _)| id).collect();
+    for id in known {
+        for value in graph.node(id).outputs().to_vec().into_iter().flatten() {
+            let ty: Option<Type> = graph.value(value).ty().cloned();
+            if ty.is_some() {
+                graph.set_declared(value, ty);
+            }
+        }
+        // Nesting is bounded when a model is read.
+        graph.bodies_mut(id).iter_mut().for_each(declare_values);
+    }
+}
+
+/// Whether two paths lead to one file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}

@@ -1,0 +1,54 @@
+//! Looking at models, for all tools: what is wrong with one ([`check`]), what it comes to ([`info`]), inputs made
+//! for the purpose ([`made`]), how far two outputs are apart ([`difference`]), and whether two models compute the
+//! same ([`verify`]).
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod difference;
+pub mod info;
+pub mod made;
+mod progress;
+pub mod structure;
+pub mod verify;
+
+pub use progress::Progress;
+
+/// `1 node`, `2 nodes`.
+pub fn several(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `1234567` as `1.23 million`.
+pub fn counted(n: u128) -> String {
+    let (unit, by) = match n {
+        0..10_000 => return n.to_string(),
+        10_000..1_000_000 => ("thousand", 1e3),
+        1_000_000..1_000_000_000 => ("million", 1e6),
+        _ => ("billion", 1e9),
+    };
+    format!("{:.2} {unit}", n as f64 / by)
+}
+
+/// Bytes in the unit that fits.
+pub fn size(n: u128) -> String {
+    match n {
+        0..10_000 => format!("{n} bytes"),
+        10_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.2} GB", n as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(counted(9_999), "9999");
+        assert_eq!(counted(25_557_032), "25.56 million");
+        assert_eq!(size(102_228_128), "102.2 MB");
+        assert_eq!(several(1, "node"), "1 node");
+    }
+}
