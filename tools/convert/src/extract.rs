@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// Cuts a part out of a model: what lies between named values.
 ///
 /// The values of --from become inputs, those of --to outputs. An input of the model that the part needs besides
-/// stays an input, and the command says so.
+/// stays an input, and the command says so. The part is not run against the whole model yet.
 ///
 /// Example:
 ///   onnx-convert extract model.onnx head.onnx --from /backbone/Relu_output_0 --to scores,boxes

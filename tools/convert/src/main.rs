@@ -18,8 +18,8 @@ use std::process::ExitCode;
 
 /// Rewrites, shrinks, cuts, compares and spells ONNX models.
 ///
-/// A command that rewrites runs the old and the new model on the same made inputs before it writes, prints the
-/// difference, and writes nothing where that is above the tolerance. The output is written beside its name and
+/// A command whose result must compute the same as its input runs both on the same made inputs before it writes, prints
+/// the difference, and writes nothing where that is above the tolerance. The output is written beside its name and
 /// renamed, so that a failure leaves nothing half done.
 ///
 /// Exit codes: 0 success, 1 the model is at fault, 2 bad usage, 3 verification refused to write.
