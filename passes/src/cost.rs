@@ -13,8 +13,14 @@ pub fn cost(node: &Node) -> u64 {
             "LSTM" | "GRU" | "RNN" => 128,
             name if name.starts_with("Reduce") || name == "Softmax" || name == "LogSoftmax" => 8,
             name if name.ends_with("Normalization") => 12,
-            "Attention" => 64,
+            // No scores in memory: less than the two products and the softmax that it stands for.
+            "Attention" => 56,
             _ => 4,
+        },
+        "com.microsoft" => match node.op().name() {
+            "FusedConv" => 32,
+            "FusedGemm" => 33,
+            _ => 8,
         },
         _ => 8,
     };

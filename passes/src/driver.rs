@@ -17,6 +17,11 @@ pub trait Rule: Send + Sync {
     /// list stands for every operator.
     fn roots(&self) -> &[&'static str];
 
+    /// Whether it runs without being asked for by name.
+    fn by_default(&self) -> bool {
+        true
+    }
+
     /// Rewrites the neighbourhood of the site's node. It may not raise the static cost ([`cost`]) of what it
     /// touches, and may refuse only before it changes existing nodes.
     ///

@@ -53,17 +53,26 @@ pub struct Pass {
     pub doc: &'static str,
     /// When it runs.
     pub stage: Stage,
+    /// Whether it runs without being asked for by name, see [`Options::with`].
+    pub by_default: bool,
 }
 
 /// All passes in the order in which they run.
 pub fn passes() -> Vec<Pass> {
     let rules = |stage: Stage| {
-        rules(stage).into_iter().map(move |rule| Pass { name: rule.name(), doc: rule.doc(), stage })
+        let pass = move |rule: Box<dyn Rule>| Pass {
+            name: rule.name(),
+            doc: rule.doc(),
+            stage,
+            by_default: rule.by_default(),
+        };
+        rules(stage).into_iter().map(pass)
     };
+    let sweep = |name, doc| Pass { name, doc, stage: Stage::Canonical, by_default: true };
     rules(Stage::Canonical)
         .chain([
-            Pass { name: canonical::cse::NAME, doc: canonical::cse::DOC, stage: Stage::Canonical },
-            Pass { name: canonical::dead::NAME, doc: canonical::dead::DOC, stage: Stage::Canonical },
+            sweep(canonical::cse::NAME, canonical::cse::DOC),
+            sweep(canonical::dead::NAME, canonical::dead::DOC),
         ])
         .chain(rules(Stage::Fold))
         .chain(rules(Stage::Absorb))

@@ -49,10 +49,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// All passes of a level. Folding may add 8 MiB of constants in all, none of them larger than 4 MiB.
+    /// All passes of a level but those that must be asked for. Folding may add 8 MiB of constants in all, none of them larger than 4 MiB.
     pub fn level_of(level: Level) -> Options {
         let bounds = Bounds { tensor: 4 << 20, growth: 8 << 20, work: 1 << 30 };
-        Options { level, off: BTreeSet::new(), bounds }
+        let off = crate::passes().iter().filter(|p| !p.by_default).map(|p| p.name).collect();
+        Options { level, off, bounds }
     }
 
     /// The level.
@@ -65,14 +66,17 @@ impl Options {
     /// # Errors
     /// When no pass has that name; the error lists those that there are.
     pub fn without(mut self, name: &str) -> Result<Options, UnknownPass> {
-        let known: Vec<&'static str> = crate::passes().iter().map(|p| p.name).collect();
-        match known.iter().find(|k| **k == name) {
-            Some(pass) => {
-                self.off.insert(pass);
-                Ok(self)
-            }
-            None => Err(UnknownPass { name: name.to_owned(), known }),
-        }
+        self.off.insert(known(name)?);
+        Ok(self)
+    }
+
+    /// Switches a pass on that must be asked for. It still runs at its level only.
+    ///
+    /// # Errors
+    /// When no pass has that name; the error lists those that there are.
+    pub fn with(mut self, name: &str) -> Result<Options, UnknownPass> {
+        self.off.remove(known(name)?);
+        Ok(self)
     }
 
     /// Switches every pass off but those named.
@@ -80,12 +84,8 @@ impl Options {
     /// # Errors
     /// When no pass has one of the names.
     pub fn only(mut self, names: &[&str]) -> Result<Options, UnknownPass> {
-        for name in names {
-            self = self.without(name)?;
-        }
-        let kept = std::mem::take(&mut self.off);
-        self.off = crate::passes().iter().map(|p| p.name).filter(|p| !kept.contains(p)).collect();
-        Ok(self)
+        self.off = crate::passes().iter().map(|p| p.name).collect();
+        names.iter().try_fold(self, |options, name| options.with(name))
     }
 
     /// Bounds by how many bytes folding may make the model's constants grow: `tensor` for a single result that
@@ -106,5 +106,14 @@ impl Options {
     /// Whether a pass is switched on.
     pub fn has(&self, name: &str) -> bool {
         !self.off.contains(name)
+    }
+}
+
+/// The name as the passes spell it.
+fn known(name: &str) -> Result<&'static str, UnknownPass> {
+    let known: Vec<&'static str> = crate::passes().iter().map(|p| p.name).collect();
+    match known.iter().find(|k| **k == name) {
+        Some(name) => Ok(name),
+        None => Err(UnknownPass { name: name.to_owned(), known }),
     }
 }

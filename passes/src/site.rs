@@ -139,7 +139,20 @@ impl<'a> Site<'a> {
     /// # Errors
     /// Where there is no room of that name or the attributes do not suit it.
     pub fn op(&self, name: &'static str, attributes: &Attributes) -> Result<Arc<dyn Op>, Refused> {
-        let room = oxidane_ops::room("", name)
+        self.op_of("", name, attributes)
+    }
+
+    /// An operator of a domain, in its newest version.
+    ///
+    /// # Errors
+    /// Where there is no room of that name or the attributes do not suit it.
+    pub fn op_of(
+        &self,
+        domain: &'static str,
+        name: &'static str,
+        attributes: &Attributes,
+    ) -> Result<Arc<dyn Op>, Refused> {
+        let room = oxidane_ops::room(domain, name)
             .ok_or_else(|| Refused::because(format!("operator {name} is not supported")))?;
         (room.read)(attributes).map_err(|e| Refused::because(e.to_string()))
     }

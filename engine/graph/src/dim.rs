@@ -279,6 +279,12 @@ impl Dim {
         if (other - self).least(NESTED).is_some_and(|d| d >= 0) {
             return other;
         }
+        // max(a, min(a, b)) = a
+        match (self.only_atom(), other.only_atom()) {
+            (_, Some(Atom::Min(a, b))) if a == self || b == self => return self,
+            (Some(Atom::Min(a, b)), _) if a == other || b == other => return other,
+            _ => {}
+        }
         let (a, b) = if self <= other { (self, other) } else { (other, self) };
         Dim::atom(Atom::Max(a, b))
     }
@@ -290,6 +296,12 @@ impl Dim {
         }
         if (self - other).least(NESTED).is_some_and(|d| d >= 0) {
             return other;
+        }
+        // min(a, max(a, b)) = a
+        match (self.only_atom(), other.only_atom()) {
+            (_, Some(Atom::Max(a, b))) if a == self || b == self => return self,
+            (Some(Atom::Max(a, b)), _) if a == other || b == other => return other,
+            _ => {}
         }
         let (a, b) = if self <= other { (self, other) } else { (other, self) };
         Dim::atom(Atom::Min(a, b))
@@ -578,6 +590,10 @@ mod tests {
         let (n, one, zero) = (Dim::symbol("n"), Dim::known(1), Dim::known(0));
         assert!(n.is_size() && (n * Dim::known(3) + one).is_size() && !(n - one).is_size());
         assert_eq!(n.max(zero), n);
+        let m = Dim::symbol("m");
+        assert_eq!(n.max(n.min(m)), n);
+        assert_eq!(n.min(m).max(m), m);
+        assert_eq!(n.min(m.max(n)), n);
         assert_eq!((n + one).min(one), one);
         assert!((n - one).max(zero).is_size());
         assert_eq!((n - one).max(zero).max(zero), (n - one).max(zero));

@@ -30,6 +30,9 @@ const ROOTS: &[&str] = &[
     "Div",
     "Sub",
     "Pow",
+    "And",
+    "Or",
+    "Xor",
 ];
 
 impl Rule for Identity {
@@ -97,7 +100,7 @@ fn source(site: &Site<'_>) -> Result<ValueId, Refused> {
         }
         "Concat" | "Sum" | "Mean" | "Max" | "Min" => same(site.node().inputs().len() == 1, first),
         "Split" => same(site.node().outputs().len() == 1, first),
-        name @ ("Mul" | "Div" | "Sub" | "Pow") => neutral(site, name, first),
+        name @ ("Mul" | "Div" | "Sub" | "Pow" | "And" | "Or" | "Xor") => neutral(site, name, first),
         _ => Err(Refused::NoMatch),
     }
 }
@@ -120,10 +123,10 @@ fn dropout(site: &Site<'_>, first: ValueId) -> Result<ValueId, Refused> {
     }
 }
 
-/// `x*1`, `1*x`, `x/1`, `x-0`, `x^1`, which are exact for every number.
+/// `x*1`, `1*x`, `x/1`, `x-0`, `x^1`, which are exact for every number, and `x and true`, `x or false`, `x xor false`.
 fn neutral(site: &Site<'_>, name: &str, first: ValueId) -> Result<ValueId, Refused> {
     let second = site.input(1)?;
-    let wanted = if name == "Sub" { 0.0 } else { 1.0 };
+    let wanted = if matches!(name, "Sub" | "Or" | "Xor") { 0.0 } else { 1.0 };
     let result = site.output(0)?;
     let is = |value: ValueId| site.constant(value).and_then(crate::site::scalar) == Some(wanted);
     // A negative zero as the subtrahend turns -0 into +0.
@@ -136,7 +139,7 @@ fn neutral(site: &Site<'_>, name: &str, first: ValueId) -> Result<ValueId, Refus
     if is(second) && !signed_zero(second) && kept(first) {
         return Ok(first);
     }
-    if name == "Mul" && is(first) && kept(second) {
+    if matches!(name, "Mul" | "And" | "Or" | "Xor") && is(first) && kept(second) {
         return Ok(second);
     }
     Err(Refused::NoMatch)

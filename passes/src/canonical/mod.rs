@@ -4,7 +4,9 @@ mod chain;
 pub(crate) mod cse;
 pub(crate) mod dead;
 mod identity;
+mod quantize_of_dequantize;
 mod reshape;
+mod transpose_between_reshapes;
 
 use crate::Rule;
 
@@ -12,9 +14,11 @@ pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
     vec![
         Box::new(identity::Identity),
         Box::new(reshape::Reshape),
+        Box::new(transpose_between_reshapes::TransposeBetweenReshapes),
         Box::new(chain::TransposeOfTranspose),
         Box::new(chain::SliceOfSlice),
         Box::new(chain::ConcatOfConcat),
         Box::new(chain::CastOfCast),
+        Box::new(quantize_of_dequantize::QuantizeOfDequantize),
     ]
 }

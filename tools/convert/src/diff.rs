@@ -2,6 +2,7 @@ use crate::source::Source;
 use crate::writing::dim;
 use anyhow::Result;
 use clap::Args;
+use oxidane_inspect::say;
 use oxidane_inspect::structure::compare;
 use oxidane_inspect::verify::{self, verify};
 use serde_json::json;
@@ -68,19 +69,19 @@ impl Diff {
                 })),
                 "not_compared": why,
             });
-            println!("{object}");
+            say!("{object}");
         } else {
-            changes.iter().for_each(|change| println!("{change}"));
+            changes.iter().for_each(|change| say!("{change}"));
             match changes.len() {
-                0 => println!("the models are equal"),
-                n => println!("{}", oxidane_inspect::several(n, "difference")),
+                0 => say!("the models are equal"),
+                n => say!("{}", oxidane_inspect::several(n, "difference")),
             }
             match &outputs {
                 Some(Ok(outcome)) => {
-                    println!("outputs: {outcome}");
-                    outcome.by_output().iter().for_each(|line| println!("  {line}"));
+                    say!("outputs: {outcome}");
+                    outcome.by_output().iter().for_each(|line| say!("  {line}"));
                 }
-                Some(Err(why)) => println!("outputs: not compared, {why}"),
+                Some(Err(why)) => say!("outputs: not compared, {why}"),
                 None => {}
             }
         }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use oxidane::Model;
 use oxidane::onnx::ModelFile;
+use oxidane_inspect::say;
 use oxidane_inspect::{check, info};
 use std::io::Write;
 use std::path::PathBuf;
@@ -34,8 +35,8 @@ impl Check {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let found = check::check(&self.input)?;
         match self.json {
-            true => println!("{}", serde_json::to_string(&found.summary())?),
-            false => println!("{}", found.text(&self.input, self.verbose)),
+            true => say!("{}", serde_json::to_string(&found.summary())?),
+            false => say!("{}", found.text(&self.input, self.verbose)),
         }
         Ok(if found.is_fine() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -64,8 +65,8 @@ impl Info {
         let model = Model::open(&self.input).with_context(|| self.input.display().to_string())?;
         let info = info::Info::of(&model, &self.dim);
         match self.json {
-            true => println!("{}", serde_json::to_string(&info)?),
-            false => println!("{}\n{info}", self.input.display()),
+            true => say!("{}", serde_json::to_string(&info)?),
+            false => say!("{}\n{info}", self.input.display()),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -122,13 +123,15 @@ impl Passes {
         if self.json {
             let stage = |p: &oxidane::passes::Pass| format!("{:?}", p.stage).to_lowercase();
             let list: Vec<_> = (passes.iter())
-                .map(|p| serde_json::json!({ "name": p.name, "stage": stage(p), "doc": p.doc }))
+                .map(|p| serde_json::json!({ "name": p.name, "stage": stage(p), "default": p.by_default, "doc": p.doc }))
                 .collect();
-            println!("{}", serde_json::Value::from(list));
+            say!("{}", serde_json::Value::from(list));
             return Ok(ExitCode::SUCCESS);
         }
         for pass in passes {
-            println!("{:28} {:10} {}", pass.name, format!("{:?}", pass.stage).to_lowercase(), pass.doc);
+            let stage = format!("{:?}", pass.stage).to_lowercase();
+            let asked = if pass.by_default { "" } else { " (only where asked for, --with)" };
+            say!("{:28} {:10} {}{asked}", pass.name, stage, pass.doc);
         }
         Ok(ExitCode::SUCCESS)
     }

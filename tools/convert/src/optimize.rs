@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use oxidane::Level;
 use oxidane::passes::{Options, Report};
+use oxidane_inspect::say;
 use serde_json::{Map, json};
 use std::process::ExitCode;
 
@@ -41,8 +42,11 @@ pub(crate) struct PassArgs {
     /// Passes not to run; `onnx-convert passes` lists their names. May be repeated.
     #[arg(long, value_name = "PASS")]
     without: Vec<String>,
+    /// Passes to run that do not run unless asked for. May be repeated.
+    #[arg(long, value_name = "PASS")]
+    with: Vec<String>,
     /// Runs these passes only. May be repeated.
-    #[arg(long, value_name = "PASS", conflicts_with = "without")]
+    #[arg(long, value_name = "PASS", conflicts_with_all = ["with", "without"])]
     only: Vec<String>,
     /// By how many bytes computed constants may make the model larger in all.
     #[arg(long, value_name = "BYTES")]
@@ -62,6 +66,9 @@ impl PassArgs {
         for pass in &self.without {
             options = options.without(pass)?;
         }
+        for pass in &self.with {
+            options = options.with(pass)?;
+        }
         if !self.only.is_empty() {
             let names: Vec<&str> = self.only.iter().map(String::as_str).collect();
             options = options.only(&names)?;
@@ -76,12 +83,12 @@ impl PassArgs {
     pub(crate) fn explain(&self, report: &Report) {
         match self.explain.as_deref() {
             None => {}
-            Some("") => println!("{report}"),
+            Some("") => say!("{report}"),
             Some(node) => match report.of(node) {
                 lines if lines.is_empty() => {
-                    println!("{node}: no rule looked at a node of this name, or none fits")
+                    say!("{node}: no rule looked at a node of this name, or none fits")
                 }
-                lines => lines.iter().for_each(|line| println!("{node}: {line}")),
+                lines => lines.iter().for_each(|line| say!("{node}: {line}")),
             },
         }
     }

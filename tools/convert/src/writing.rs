@@ -6,6 +6,7 @@ use clap::Args;
 use oxidane::graph::Graph;
 use oxidane::onnx::{self, EXTERNAL_THRESHOLD, OPSET, is_text};
 use oxidane::{Model, Type};
+use oxidane_inspect::say;
 use oxidane_inspect::verify::{self, Outcome, verify};
 use oxidane_inspect::{made::Sizes, size};
 use prost::Message;
@@ -122,13 +123,13 @@ impl Writing {
         };
         if let Some(outcome) = outcome.as_ref().filter(|o| !o.holds() && !self.force) {
             if !self.json {
-                outcome.by_output().iter().for_each(|line| println!("  {line}"));
+                outcome.by_output().iter().for_each(|line| say!("  {line}"));
             }
             let (path, why) = (output.display().to_string(), outcome.to_string());
             if self.json {
                 told.insert("verification".into(), summary(Some(outcome)));
                 told.insert("written".into(), json!(false));
-                println!("{}", Value::Object(told));
+                say!("{}", Value::Object(told));
             }
             return Err(Refused { path, why }.into());
         }
@@ -159,11 +160,11 @@ impl Writing {
             told.insert("verification".into(), summary(outcome.as_ref()));
             told.insert("unknown".into(), json!(unknown));
             told.insert("written".into(), json!(true));
-            println!("{}", Value::Object(told));
+            say!("{}", Value::Object(told));
             return Ok(ExitCode::SUCCESS);
         }
-        unknown.iter().for_each(|line| println!("unknown: {line}"));
-        println!(
+        unknown.iter().for_each(|line| say!("unknown: {line}"));
+        say!(
             "{}: {} -> {} nodes, {} -> {}{}",
             output.display(),
             source.model.graph().node_count(),
@@ -174,12 +175,12 @@ impl Writing {
         );
         match &outcome {
             Some(outcome) => {
-                println!("verified: {outcome}");
+                say!("verified: {outcome}");
                 if outcome.worst() > 0.0 {
-                    outcome.by_output().iter().for_each(|line| println!("  {line}"));
+                    outcome.by_output().iter().for_each(|line| say!("  {line}"));
                 }
             }
-            None if reference.is_some() => println!("not verified, as asked"),
+            None if reference.is_some() => say!("not verified, as asked"),
             None => {}
         }
         Ok(ExitCode::SUCCESS)

@@ -14,6 +14,15 @@ pub mod verify;
 
 pub use progress::Progress;
 
+/// As `println!`, but a reader that has seen enough (`| head`) is no error, and neither is a closed output.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
+    }};
+}
+
 /// `1 node`, `2 nodes`.
 pub fn several(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })

@@ -2,6 +2,7 @@
 
 use crate::BenchArgs;
 use anyhow::{Context, Result};
+use oxidane_inspect::say;
 use std::time::{Duration, Instant};
 
 /// Runs at least so often, however long it takes.
@@ -47,10 +48,10 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
             "load_ms": load, "first_ms": first, "median_ms": median, "min_ms": least, "runs": runs,
             "peak_rss_mb": peak,
         });
-        println!("{line}");
+        say!("{line}");
     } else {
         let memory = peak.map_or(String::new(), |mb| format!(", {mb:.0} MB at most"));
-        println!(
+        say!(
             "median {median:.3} ms, least {least:.3} ms of {runs} runs on {} threads; load {load:.1} ms, \
              first run {first:.1} ms{memory}",
             session.runtime().threads()

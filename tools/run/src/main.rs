@@ -12,6 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use inputs::InputArgs;
 use oxidane::{Level, Model, Session, SessionOptions};
+use oxidane_inspect::say;
 use oxidane_inspect::{check, info::Info};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -154,13 +155,13 @@ fn run(args: &RunArgs) -> Result<()> {
 
 fn check(args: &CheckArgs) -> Result<bool> {
     let found = check::check(&args.model)?;
-    println!("{}", found.text(&args.model, args.verbose));
+    say!("{}", found.text(&args.model, args.verbose));
     Ok(found.is_fine())
 }
 
 fn info(args: &InfoArgs) -> Result<()> {
     let info = Info::of(&open(&args.model)?, &args.dim);
-    println!("{}\n{info}", args.model.display());
+    say!("{}\n{info}", args.model.display());
     Ok(())
 }
 
