@@ -18,6 +18,7 @@ mod fold;
 mod fuse;
 mod options;
 pub mod pattern;
+pub mod precision;
 mod report;
 mod site;
 

@@ -720,6 +720,13 @@ impl Graph {
         }
     }
 
+    /// Gives an input another default. Does nothing to other values.
+    pub fn set_default(&mut self, id: ValueId, default: Option<Tensor>) {
+        if let Some(Source::Input { default: own }) = self.values.get_mut(id).map(|v| &mut v.source) {
+            *own = default;
+        }
+    }
+
     /// Sets the type to declare when the graph is written; where nothing else is known, it is what is known.
     pub fn set_declared(&mut self, id: ValueId, declared: Option<Type>) {
         if let Some(value) = self.values.get_mut(id) {

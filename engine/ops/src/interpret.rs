@@ -18,17 +18,23 @@ pub struct Interpreter<'h> {
     outer: Option<&'h dyn Host>,
     /// Whether values are held against their inferred types.
     checks: bool,
+    /// Who looks at what nodes make.
+    watch: Option<&'h Watch<'h>>,
 }
+
+/// Is shown every node that has run, in bodies too, with the graph it stands in and its outputs.
+pub type Watch<'w> = dyn Fn(&Graph, NodeId, &[Option<Datum>]) + Sync + 'w;
 
 impl<'h> Interpreter<'h> {
     /// An interpreter whose kernels' loops run on `pool`, and whose outputs may take `bytes` in all.
     pub fn new(pool: Pool, bytes: usize) -> Interpreter<'h> {
-        Interpreter { pool, left: AtomicUsize::new(bytes), outer: None, checks: false }
+        Interpreter { pool, left: AtomicUsize::new(bytes), outer: None, checks: false, watch: None }
     }
 
     /// An interpreter inside a kernel: threads, memory and time are those of the kernel's host.
     pub fn within(host: &'h dyn Host) -> Interpreter<'h> {
-        Interpreter { pool: host.pool().clone(), left: AtomicUsize::new(0), outer: Some(host), checks: false }
+        let (pool, left) = (host.pool().clone(), AtomicUsize::new(0));
+        Interpreter { pool, left, outer: Some(host), checks: false, watch: None }
     }
 
     /// Holds every value, in bodies too, against the type that the graph has for it: another type, rank or size, or
@@ -36,6 +42,12 @@ impl<'h> Interpreter<'h> {
     #[must_use]
     pub fn checking(self) -> Interpreter<'h> {
         Interpreter { checks: true, ..self }
+    }
+
+    /// Shows every node that has run to `watch`.
+    #[must_use]
+    pub fn watched(self, watch: &'h Watch<'h>) -> Interpreter<'h> {
+        Interpreter { watch: Some(watch), ..self }
     }
 
     /// Runs a graph on its inputs (`None` takes an input's default).
@@ -92,6 +104,9 @@ impl<'h> Interpreter<'h> {
                 given.push(Some(datum.ok_or_else(missing)?));
             }
             let outputs = self.node(graph, id, given).map_err(|e| Problem::new(graph.place(id), e))?;
+            if let Some(watch) = self.watch {
+                watch(graph, id, &outputs);
+            }
             for (slot, datum) in node.outputs().iter().zip(outputs) {
                 if let Some(value) = slot {
                     if self.checks {

@@ -33,7 +33,7 @@ pub mod vision;
 
 pub use case::{Case, bools, floats, ints, ints_of, noise, noise_of, strings};
 pub use draft::{Draft, constant_of};
-pub use interpret::Interpreter;
+pub use interpret::{Interpreter, Watch};
 pub use registry::{room, rooms};
 pub(crate) use room::with_cases;
 pub use room::{Form, Room, Step};

@@ -8,6 +8,7 @@ mod extract;
 mod look;
 mod opset;
 mod optimize;
+mod precision;
 mod short;
 mod source;
 mod writing;
@@ -42,6 +43,8 @@ struct Cli {
 enum Command {
     Optimize(optimize::Optimize),
     Opset(opset::Opset),
+    Fp16(precision::ToHalf),
+    Bf16(precision::ToHalf),
     Extract(extract::Extract),
     Edit(edit::Edit),
     Diff(diff::Diff),
@@ -70,6 +73,8 @@ fn main() -> ExitCode {
         None => cli.short.run(),
         Some(Command::Optimize(command)) => command.run(),
         Some(Command::Opset(command)) => command.run(),
+        Some(Command::Fp16(command)) => command.run(oxidane::DType::F16),
+        Some(Command::Bf16(command)) => command.run(oxidane::DType::BF16),
         Some(Command::Extract(command)) => command.run(),
         Some(Command::Edit(command)) => command.run(),
         Some(Command::Diff(command)) => command.run(),

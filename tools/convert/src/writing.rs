@@ -87,6 +87,11 @@ pub(crate) struct Rewritten<'a> {
 }
 
 impl Writing {
+    /// The sizes of symbolic dimensions that the user chose.
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.dim.iter().cloned().collect()
+    }
+
     /// Verifies a rewritten model and writes it.
     ///
     /// # Errors
@@ -114,7 +119,7 @@ impl Writing {
                 let written = Model::from_proto(proto.clone(), None).context("the new model")?;
                 let options = verify::Options {
                     tolerance: self.tolerance.unwrap_or(tolerance),
-                    sizes: self.dim.clone() as Sizes,
+                    sizes: self.sizes(),
                     ..verify::Options::default()
                 };
                 Some(verify(reference, written.graph(), &options)?)

@@ -9,6 +9,8 @@ pub mod difference;
 pub mod info;
 pub mod made;
 mod progress;
+
+pub mod strain;
 pub mod structure;
 pub mod verify;
 

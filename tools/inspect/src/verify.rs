@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::fmt;
 
 /// A trial may compute so many bytes, so that a model that grows with its inputs is given up early.
-const WORK: usize = 64 << 30;
+pub(crate) const WORK: usize = 64 << 30;
 /// So many choices of sizes are compared.
 const TRIALS: usize = 3;
 /// So many choices of sizes are tried at most.
