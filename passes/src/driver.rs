@@ -122,6 +122,9 @@ impl Driver<'_> {
         let mut work = Worklist::default();
         order.into_iter().for_each(|id| work.push(id));
         while let Some(id) = work.pop() {
+            if self.report.fired().len() >= self.options.limit {
+                return;
+            }
             let Some(node) = graph.get_node(id) else { continue };
             let read = |v: &ValueId| graph.is_output(*v) || !graph.value(*v).uses().is_empty();
             if !node.outputs().iter().flatten().any(read) {

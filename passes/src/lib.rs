@@ -141,11 +141,12 @@ struct Run<'a> {
 impl Run<'_> {
     fn canonical(&mut self, graph: &mut Graph) {
         self.rules(Stage::Canonical, graph);
-        if self.options.has(canonical::cse::NAME) {
+        let open = |report: &Report| report.fired().len() < self.options.limit;
+        if self.options.has(canonical::cse::NAME) && open(self.report) {
             everywhere(graph, self.report, &mut Vec::new(), &mut canonical::cse::sweep);
             check(graph, canonical::cse::NAME);
         }
-        if self.options.has(canonical::dead::NAME) {
+        if self.options.has(canonical::dead::NAME) && open(self.report) {
             everywhere(graph, self.report, &mut Vec::new(), &mut canonical::dead::sweep);
             check(graph, canonical::dead::NAME);
         }

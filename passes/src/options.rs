@@ -19,6 +19,8 @@ pub struct Options {
     level: Level,
     off: BTreeSet<&'static str>,
     pub(crate) bounds: Bounds,
+    /// No rewrite begins after so many.
+    pub(crate) limit: usize,
 }
 
 /// The byte budgets of constant folding and of fusions that compute new constants.
@@ -53,7 +55,7 @@ impl Options {
     pub fn level_of(level: Level) -> Options {
         let bounds = Bounds { tensor: 4 << 20, growth: 8 << 20, work: 1 << 30 };
         let off = crate::passes().iter().filter(|p| !p.by_default).map(|p| p.name).collect();
-        Options { level, off, bounds }
+        Options { level, off, bounds, limit: usize::MAX }
     }
 
     /// The level.
@@ -100,6 +102,13 @@ impl Options {
     /// Bounds how many bytes the evaluation of one node may allocate.
     pub fn fold_work(mut self, bytes: usize) -> Options {
         self.bounds.work = bytes;
+        self
+    }
+
+    /// Stops after so many rewrites, counted as in [`Report::fired`](crate::Report::fired); a sweep over the whole graph
+    /// ends what it began. Runs with a smaller limit do what a run with a larger one does first.
+    pub fn limit(mut self, rewrites: usize) -> Options {
+        self.limit = rewrites;
         self
     }
 

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod diff;
 mod edit;
 mod extract;
@@ -48,6 +49,7 @@ enum Command {
     Extract(extract::Extract),
     Edit(edit::Edit),
     Diff(diff::Diff),
+    Bisect(bisect::Bisect),
     Check(look::Check),
     Info(look::Info),
     Text(look::Text),
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Some(Command::Extract(command)) => command.run(),
         Some(Command::Edit(command)) => command.run(),
         Some(Command::Diff(command)) => command.run(),
+        Some(Command::Bisect(command)) => command.run(),
         Some(Command::Check(command)) => command.run(),
         Some(Command::Info(command)) => command.run(),
         Some(Command::Text(command)) => command.run(),

@@ -58,11 +58,12 @@ impl ToHalf {
         let called = || self.files.input.display().to_string();
         let mut model = source.model.clone();
         let opset = self.opset.or(model.onnx().opset("")).unwrap_or(oxidane::onnx::OPSET);
+        let given = self.writing.given(source.model.graph())?;
         let graph = &mut model.onnx_mut().graph;
         call::inline(graph).map_err(|e| anyhow::anyhow!("{}: {e}", called()))?;
         oxidane::graph::infer(graph);
         let sizes = self.writing.sizes();
-        let found = if self.no_auto { Some(HashMap::new()) } else { strain(graph, dtype, &sizes, 1) };
+        let found = if self.no_auto { Some(HashMap::new()) } else { strain(graph, dtype, given, &sizes, 1) };
         if found.is_none() {
             eprintln!(
                 "note: the model does not run on made inputs, so numbers out of range are not looked for"

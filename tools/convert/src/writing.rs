@@ -5,13 +5,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use oxidane::graph::Graph;
 use oxidane::onnx::{self, EXTERNAL_THRESHOLD, OPSET, is_text};
-use oxidane::{Model, Type};
+use oxidane::{Datum, Model, Type};
 use oxidane_inspect::say;
 use oxidane_inspect::verify::{self, Outcome, verify};
-use oxidane_inspect::{made::Sizes, size};
+use oxidane_inspect::made::{Sizes, given};
+use oxidane_inspect::size;
 use prost::Message;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// A protobuf file holds at most so many bytes.
@@ -42,6 +43,9 @@ pub(crate) struct Writing {
     /// The size of a symbolic dimension in verification; by default several are tried. May be repeated.
     #[arg(long, value_name = "NAME=N", value_parser = dim)]
     pub(crate) dim: Vec<(String, i64)>,
+    /// An .npz file with inputs by name to compare on; by default inputs are made.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inputs: Option<PathBuf>,
     /// Prints a JSON object instead of text.
     #[arg(long)]
     pub(crate) json: bool,
@@ -92,6 +96,14 @@ impl Writing {
         self.dim.iter().cloned().collect()
     }
 
+    /// The inputs to compare on that the user gives.
+    ///
+    /// # Errors
+    /// When they cannot be read, or one is missing.
+    pub(crate) fn given(&self, graph: &Graph) -> Result<Option<Vec<Option<Datum>>>> {
+        self.inputs.as_deref().map(|path| given(graph, path)).transpose()
+    }
+
     /// Verifies a rewritten model and writes it.
     ///
     /// # Errors
@@ -120,6 +132,7 @@ impl Writing {
                 let options = verify::Options {
                     tolerance: self.tolerance.unwrap_or(tolerance),
                     sizes: self.sizes(),
+                    inputs: self.given(reference)?,
                     ..verify::Options::default()
                 };
                 Some(verify(reference, written.graph(), &options)?)

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bisect;
 pub mod check;
 pub mod difference;
 pub mod info;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use oxidane::graph::{Graph, Source};
 use oxidane::{Datum, Dim, Tensor, Type};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Made tensors of more bytes are refused.
@@ -103,6 +104,30 @@ impl Random {
         };
         graph.inputs().iter().map(make).collect()
     }
+}
+
+/// Values for the inputs of a graph, by position, from the arrays of an `.npz` file by name.
+///
+/// # Errors
+/// When the file cannot be read, or an input without default is not in it.
+pub fn given(graph: &Graph, path: &Path) -> Result<Vec<Option<Datum>>> {
+    let arrays = oxidane::npz::read_npz(path)?;
+    let find = |name: &str| arrays.iter().find(|(n, _)| n == name).map(|(_, t)| Datum::Tensor(t.clone()));
+    let mut values = Vec::new();
+    let mut missing = Vec::new();
+    for &id in graph.inputs() {
+        let value = graph.value(id);
+        let found = find(value.name());
+        if found.is_none() && !matches!(value.source(), Source::Input { default: Some(_) }) {
+            missing.push(format!("`{}`", value.name()));
+        }
+        values.push(found);
+    }
+    if !missing.is_empty() {
+        let has: Vec<String> = arrays.iter().map(|(n, _)| format!("`{n}`")).collect();
+        bail!("{}: there is no input {}; it has {}", path.display(), missing.join(", "), has.join(", "));
+    }
+    Ok(values)
 }
 
 /// The symbols in the types of a graph's inputs, in order.

@@ -27,7 +27,17 @@ pub struct Strain {
 
 /// The strain on every node of the main graph that reads or makes single precision, from a run on made inputs; `None`
 /// where the model does not run on any. `graph` must have no calls of functions, and its types must be inferred.
-pub fn strain(graph: &Graph, dtype: DType, sizes: &Sizes, seed: u64) -> Option<HashMap<NodeId, Strain>> {
+/// `given` are inputs by position to take instead of made ones.
+pub fn strain(
+    graph: &Graph,
+    dtype: DType,
+    given: Option<Vec<Option<Datum>>>,
+    sizes: &Sizes,
+    seed: u64,
+) -> Option<HashMap<NodeId, Strain>> {
+    if let Some(given) = given {
+        return run(graph, dtype, given);
+    }
     let ways = choices(&symbols(graph), sizes);
     ways.into_iter().take(16).enumerate().find_map(|(i, sizes)| {
         let inputs = Random::new(seed.wrapping_add(i as u64)).inputs(graph, &sizes).ok()?;

@@ -28,11 +28,13 @@ pub struct Options {
     pub sizes: Sizes,
     /// Where the random inputs start from.
     pub seed: u64,
+    /// Inputs by position to compare on, instead of made ones.
+    pub inputs: Option<Vec<Option<Datum>>>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { tolerance: 1e-5, sizes: Sizes::new(), seed: 1 }
+        Options { tolerance: 1e-5, sizes: Sizes::new(), seed: 1, inputs: None }
     }
 }
 
@@ -76,6 +78,8 @@ pub struct Outcome {
     pub refused: Vec<String>,
     /// The tolerance.
     pub tolerance: f64,
+    /// Whether the inputs were given, not made.
+    pub given: bool,
 }
 
 impl Outcome {
@@ -138,7 +142,7 @@ impl fmt::Display for Outcome {
             return write!(f, "output `{name}` {fault}");
         }
         let outputs = several(first.outputs.len(), "output");
-        write!(f, "{outputs} on {}: ", several(self.trials.len(), "made input"))?;
+        write!(f, "{outputs} on {}: ", several(self.trials.len(), if self.given { "input" } else { "made input" }))?;
         match self.worst() {
             0.0 => write!(f, "equal"),
             worst => {
@@ -168,18 +172,29 @@ pub fn verify(old: &Graph, new: &Graph, options: &Options) -> Result<Outcome> {
         (old, _) => old,
     };
     let narrow = if self::symbols(&new).len() < self::symbols(&old).len() { &new } else { &old };
-    let mut outcome =
-        Outcome { trials: Vec::new(), failure: None, refused: Vec::new(), tolerance: options.tolerance };
+    let mut outcome = Outcome {
+        trials: Vec::new(),
+        failure: None,
+        refused: Vec::new(),
+        tolerance: options.tolerance,
+        given: options.inputs.is_some(),
+    };
     let mut ways = choices(&symbols, &options.sizes);
     if ways.len() == 1 {
         ways = vec![ways[0].clone(); TRIALS - 1];
+    }
+    if options.inputs.is_some() {
+        ways.truncate(1);
     }
     let random = !is_pure(&old);
     for (i, sizes) in ways.into_iter().take(ATTEMPTS).enumerate() {
         if outcome.trials.len() == TRIALS {
             break;
         }
-        let made = Random::new(options.seed.wrapping_add(i as u64)).inputs(narrow, &sizes);
+        let made = match &options.inputs {
+            Some(given) => Ok(given.clone()),
+            None => Random::new(options.seed.wrapping_add(i as u64)).inputs(narrow, &sizes),
+        };
         let inputs = match made {
             Ok(inputs) => inputs,
             Err(error) => {
