@@ -35,7 +35,7 @@ pub use export::SaveOptions;
 pub use external::{EXTERNAL_THRESHOLD, ExternalData, ExternalWriter};
 pub use file::{DecodeLimits, ModelFile, is_text};
 pub use model::{IR_VERSION, Model, OPSET};
-pub use save::{save, save_with_external_data};
+pub use save::{save, save_with_external_data, write_beside};
 pub use storage::raw_bytes;
 pub use tensors::{tensor_from_proto, tensor_to_proto};
 pub use types::{type_from_proto, type_to_proto};

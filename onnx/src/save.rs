@@ -53,6 +53,18 @@ pub fn save_with_external_data(
     file.publish().map_err(failed)
 }
 
+/// Writes any bytes to `path` the way models are written: beside it first, then renamed.
+///
+/// # Errors
+/// [`Error::Write`] if writing fails, in which case `path` is as it was.
+pub fn write_beside(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), Error> {
+    let path = path.as_ref();
+    let failed = |source| Error::Write { path: path.into(), source };
+    let mut file = Beside::create(path).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.finish().map_err(failed)
+}
+
 /// A file in the making, beside the one it will replace. Dropped unfinished, it is removed.
 pub(crate) struct Beside {
     // None after sealing; a `Beside` that is being written has it.

@@ -12,6 +12,7 @@ mod optimize;
 mod precision;
 mod short;
 mod source;
+mod view;
 mod writing;
 
 use clap::{Args, Parser, Subcommand};
@@ -52,6 +53,7 @@ enum Command {
     Bisect(bisect::Bisect),
     Check(look::Check),
     Info(look::Info),
+    View(view::View),
     Text(look::Text),
     Dot(look::Dot),
     /// Lists the passes: name, stage and what each does.
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Some(Command::Bisect(command)) => command.run(),
         Some(Command::Check(command)) => command.run(),
         Some(Command::Info(command)) => command.run(),
+        Some(Command::View(command)) => command.run(),
         Some(Command::Text(command)) => command.run(),
         Some(Command::Dot(command)) => command.run(),
         Some(Command::Passes(command)) => command.run(),

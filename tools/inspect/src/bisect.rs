@@ -134,7 +134,9 @@ fn first_run(graph: &Graph, options: &verify::Options) -> Result<(Sizes, Inputs,
         };
         let values = Mutex::new(HashMap::new());
         match traced(graph, inputs.clone(), &values) {
-            Ok(()) => return Ok((sizes, inputs, values.into_inner().unwrap_or_else(PoisonError::into_inner))),
+            Ok(()) => {
+                return Ok((sizes, inputs, values.into_inner().unwrap_or_else(PoisonError::into_inner)));
+            }
             Err(problem) => why = problem.to_string(),
         }
     }
@@ -302,7 +304,8 @@ g (float[n,2] x) => (float[n,2] y) <float[2,2] w = {1,2,3,4}, float half = {0.5}
             drive(graph, &[&Harmless, &Faulty], &Options::default().limit(limit), &mut report);
             report
         };
-        let turn = rewrites(&graph(MODEL), &rewrite, &Default::default()).expect("a search").expect("a fault");
+        let turn =
+            rewrites(&graph(MODEL), &rewrite, &Default::default()).expect("a search").expect("a fault");
         let [fired] = &turn.fired[..] else { panic!("{turn:?}") };
         assert_eq!((fired.pass, fired.node.as_str()), ("faulty", "third"));
         assert!(turn.before >= 1 && turn.rewrites >= 2, "{turn:?}");

@@ -142,7 +142,11 @@ impl fmt::Display for Outcome {
             return write!(f, "output `{name}` {fault}");
         }
         let outputs = several(first.outputs.len(), "output");
-        write!(f, "{outputs} on {}: ", several(self.trials.len(), if self.given { "input" } else { "made input" }))?;
+        write!(
+            f,
+            "{outputs} on {}: ",
+            several(self.trials.len(), if self.given { "input" } else { "made input" })
+        )?;
         match self.worst() {
             0.0 => write!(f, "equal"),
             worst => {
