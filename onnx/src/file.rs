@@ -5,6 +5,7 @@ use oxidane_tensor::map_file;
 use prost::Message;
 
 use crate::error::Error;
+use crate::json::is_json;
 use crate::proto::ModelProto;
 use crate::scan::scan;
 use crate::text;
@@ -66,6 +67,8 @@ impl ModelFile {
             let model =
                 text::parse_model(text).map_err(|source| Error::Text { file: name.clone(), source })?;
             ModelFile { model, path: None, unknown_fields: 0 }
+        } else if is_json(path) {
+            Self::decode(crate::json::bytes_of_json(&bytes, &name)?.into(), &name, limits)?
         } else {
             Self::decode(bytes, &name, limits)?
         };

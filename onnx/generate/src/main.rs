@@ -1,5 +1,5 @@
-//! Writes `onnx/src/proto/generated.rs`, the messages, and `onnx/src/proto/fields.rs`, the table of their
-//! fields, from `onnx/proto/onnx.proto`.
+//! Writes `onnx/src/proto/generated.rs`, the messages, `onnx/src/proto/fields.rs`, the table of their
+//! fields, and `onnx/src/proto/descriptor.bin`, their description for JSON, from `onnx/proto/onnx.proto`.
 //!
 //! Run it after the `.proto` changes: `cargo run --manifest-path onnx/generate/Cargo.toml`. It needs no
 //! `protoc`: protox reads the `.proto`, prost-build writes the Rust.
@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 
+use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
@@ -16,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile([onnx.join("proto/onnx.proto")], [onnx.join("proto")])?;
     let out = onnx.join("src/proto");
     std::fs::write(out.join("fields.rs"), fields(&descriptors)?)?;
+    std::fs::write(out.join("descriptor.bin"), bare(descriptors.clone()).encode_to_vec())?;
     prost_build::Config::new()
         // `bytes::Bytes` fields are slices of the buffer they are decoded from: weights stay in the
         // mapped file.
@@ -24,6 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_fds(descriptors)?;
     std::fs::rename(out.join("onnx.rs"), out.join("generated.rs"))?;
     Ok(())
+}
+
+/// The descriptors without comments and places in the source.
+fn bare(mut descriptors: FileDescriptorSet) -> FileDescriptorSet {
+    descriptors.file.iter_mut().for_each(|file| file.source_code_info = None);
+    descriptors
 }
 
 /// The table by which the reader checks a file's structure before it decodes it.

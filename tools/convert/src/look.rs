@@ -91,6 +91,31 @@ impl Text {
     }
 }
 
+/// Prints a model as JSON, in protobuf's mapping, as PyPI's onnx writes it.
+///
+/// `onnx-convert IN OUT.json` writes it to a file, and every command reads such files as models.
+///
+/// Example:
+///   onnx-convert json model.onnx | jq '.graph.node[].op_type'
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Json {
+    /// The model.
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+}
+
+impl Json {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let file = ModelFile::open(&self.input)?;
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        match oxidane::onnx::write_json(&file.model, &mut out).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
 /// Prints a model's graph in the language of Graphviz.
 ///
 /// Example:

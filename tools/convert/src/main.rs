@@ -55,6 +55,7 @@ enum Command {
     Info(look::Info),
     View(view::View),
     Text(look::Text),
+    Json(look::Json),
     Dot(look::Dot),
     /// Lists the passes: name, stage and what each does.
     Passes(look::Passes),
@@ -66,7 +67,7 @@ struct Files {
     /// The model: an ONNX file or text.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Where to write; the ending says whether text (.onnxtxt, .txt, .text).
+    /// Where to write; the ending says whether text (.onnxtxt, .txt, .text) or JSON (.json, .onnxjson).
     #[arg(value_name = "OUT")]
     output: PathBuf,
 }
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         Some(Command::Info(command)) => command.run(),
         Some(Command::View(command)) => command.run(),
         Some(Command::Text(command)) => command.run(),
+        Some(Command::Json(command)) => command.run(),
         Some(Command::Dot(command)) => command.run(),
         Some(Command::Passes(command)) => command.run(),
     };

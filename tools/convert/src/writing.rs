@@ -4,7 +4,7 @@ use crate::source::Source;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use oxidane::graph::Graph;
-use oxidane::onnx::{self, EXTERNAL_THRESHOLD, OPSET, is_text};
+use oxidane::onnx::{self, EXTERNAL_THRESHOLD, OPSET, is_json, is_text};
 use oxidane::{Datum, Model, Type};
 use oxidane_inspect::made::{Sizes, given};
 use oxidane_inspect::say;
@@ -153,15 +153,17 @@ impl Writing {
         }
         let before = std::fs::metadata(&source.path).map_or(0, |m| m.len());
         let bytes = proto.encoded_len();
+        let written_out = is_text(output) || is_json(output);
         let wanted = self.external_data || source.external || bytes > MOST_INSIDE;
-        let external = wanted && !self.one_file && !is_text(output);
+        let external = wanted && !self.one_file && !written_out;
         if external && same_file(&source.path, output) {
             bail!(
                 "weights are written beside the model, so OUT must be another file than IN, whose weights are read \
                  meanwhile"
             );
         }
-        let written = match (is_text(output), external) {
+        let written = match (written_out, external) {
+            (true, _) if is_json(output) => onnx::save_json(&proto, output),
             (true, _) => onnx::text::save_text(&proto, output, &Default::default()),
             (false, true) => onnx::save_with_external_data(proto, output, EXTERNAL_THRESHOLD),
             (false, false) => onnx::save(&proto, output),
