@@ -260,7 +260,11 @@ impl Exporter {
             }
             let extra = extra::read::<ValueExtra>(value.notes());
             match extra.info {
-                Some(info) if constant => proto.value_info.push(info),
+                // The name may be another one by now.
+                Some(info) if constant => {
+                    let name = Some(self.name(&graph, &mut names, id));
+                    proto.value_info.push(ValueInfoProto { name, ..info });
+                }
                 _ if !constant && matches!(value.source(), Source::Node(..)) => {
                     let name = self.name(&graph, &mut names, id);
                     proto.value_info.push(declaration(&graph, id, &name, false));
@@ -268,7 +272,9 @@ impl Exporter {
                 _ => {}
             }
         }
-        proto.value_info.extend(rest.value_info);
+        // They are of names that did not occur; some may by now.
+        let unknown = |info: &ValueInfoProto| graph.value_named(info.name()).is_none();
+        proto.value_info.extend(rest.value_info.into_iter().filter(unknown));
         proto
     }
 

@@ -9,7 +9,9 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{
+    DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions,
+};
 
 use crate::error::Error;
 use crate::proto::ModelProto;
@@ -35,7 +37,8 @@ fn descriptor() -> MessageDescriptor {
 /// # Errors
 /// When writing fails, or a text in the model is not UTF-8.
 pub fn write_json(model: &ModelProto, out: impl Write) -> io::Result<()> {
-    let invalid = |error: &dyn std::error::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+    let invalid =
+        |error: &dyn std::error::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
     let bytes = Bytes::from(model.encode_to_vec());
     let message = DynamicMessage::decode(descriptor(), bytes).map_err(|e| invalid(&e))?;
     let mut json = serde_json::Serializer::pretty(out);

@@ -273,6 +273,9 @@ pub enum GraphError {
     /// Something still uses what was to be removed.
     #[error("{0} is still used")]
     InUse(String),
+    /// The nodes have no order.
+    #[error("{0} is on a cycle")]
+    Cycle(String),
 }
 
 impl Graph {

@@ -13,6 +13,7 @@ mod dim;
 mod dot;
 mod entity;
 mod error;
+mod graft;
 mod graph;
 mod infer;
 mod kernel;

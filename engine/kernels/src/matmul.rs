@@ -217,7 +217,10 @@ pub fn gemm(
         if x.rank() != 2 {
             return Err(KernelError::Shape(format!("Gemm takes matrices, found shape {:?}", x.shape())));
         }
-        Ok(if turn { x.permute(&[1, 0])? } else { x.clone() })
+        // Weights in a file may lie at any byte. Copied before they are turned, they are summed in the same order as
+        // those that need no copy.
+        let x = if x.is_contiguous() { x.to_dense()? } else { x.clone() };
+        Ok(if turn { x.permute(&[1, 0])? } else { x })
     };
     let (a, b) = (turned(a, attributes.trans_a)?, turned(b, attributes.trans_b)?);
     match dtype {

@@ -6,6 +6,7 @@ use clap::Args;
 use oxidane::graph::{Dims, Graph, Notes, TensorType, ValueId};
 use oxidane::onnx::proto::StringStringEntryProto;
 use oxidane::{Dim, Type, npz};
+use oxidane_inspect::verify::Reference;
 use serde_json::Map;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -108,7 +109,7 @@ impl Edit {
         let same = self.add_output.is_empty() && self.remove_output.is_empty() && self.constant.is_empty();
         let rewritten = Rewritten {
             source: &source,
-            reference: same.then(|| source.model.graph()),
+            reference: same.then(|| Reference::graph(source.model.graph())).transpose()?,
             model,
             opset: None,
             may_raise: false,

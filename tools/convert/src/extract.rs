@@ -1,9 +1,11 @@
 use crate::Files;
 use crate::source::Source;
 use crate::writing::{Rewritten, Writing};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use oxidane::Datum;
 use oxidane::graph::{Graph, Source as From, ValueId};
+use oxidane_inspect::verify::{Reference, callable, run};
 use serde_json::{Map, json};
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -11,7 +13,8 @@ use std::process::ExitCode;
 /// Cuts a part out of a model: what lies between named values.
 ///
 /// The values of --from become inputs, those of --to outputs. An input of the model that the part needs besides
-/// stays an input, and the command says so. The part is not run against the whole model yet.
+/// stays an input, and the command says so. Before it is written, the part is run on what the whole model computes at
+/// those values, and must give the same.
 ///
 /// Example:
 ///   onnx-convert extract model.onnx head.onnx --from /backbone/Relu_output_0 --to scores,boxes
@@ -45,20 +48,54 @@ impl Extract {
         if !kept.is_empty() {
             eprintln!("note: the part also reads {}, which stay inputs", kept.join(", "));
         }
+        let inputs = names(model.graph(), model.graph().inputs());
+        let outputs = names(model.graph(), model.graph().outputs());
         let mut told = Map::new();
-        told.insert("inputs".into(), json!(names(model.graph(), model.graph().inputs())));
-        told.insert("outputs".into(), json!(names(model.graph(), model.graph().outputs())));
+        told.insert("inputs".into(), json!(inputs));
+        told.insert("outputs".into(), json!(outputs));
         let rewritten = Rewritten {
             source: &source,
-            reference: None,
+            reference: Some(reference(whole, &inputs, &outputs)?),
             model,
             opset: None,
             may_raise: false,
-            tolerance: 0.0,
+            tolerance: 1e-5,
             told,
         };
         self.writing.finish(rewritten, &self.files.output)
     }
+}
+
+/// The whole model, run for the values that a part takes and gives.
+fn reference<'a>(whole: &'a Graph, inputs: &[String], outputs: &[String]) -> Result<Reference<'a>> {
+    let mut graph = callable(whole)?;
+    // What the part takes and gives, by name, as far as the whole computes it.
+    let find = |graph: &Graph, name: &String| {
+        graph.value_named(name).with_context(|| format!("`{name}` is lost where functions are put in place"))
+    };
+    let mut wanted = Vec::new();
+    let mut defaults = Vec::new();
+    for name in inputs {
+        let id = find(&graph, name)?;
+        let default = matches!(graph.value(id).source(), From::Input { default: Some(_) });
+        defaults.push(default);
+        if !default {
+            wanted.push(id);
+        }
+    }
+    let taken = wanted.len();
+    for name in outputs {
+        wanted.push(find(&graph, name)?);
+    }
+    graph.set_outputs(wanted);
+    let run = move |given: Vec<Option<Datum>>| {
+        let mut values = run(&graph, given)?;
+        let outputs = values.split_off(taken);
+        let mut values = values.into_iter();
+        let inputs = defaults.iter().map(|&default| if default { None } else { values.next() }).collect();
+        Ok((inputs, outputs))
+    };
+    Ok(Reference { graph: whole, names: Some(outputs.to_vec()), run: Box::new(run) })
 }
 
 fn names(graph: &Graph, ids: &[ValueId]) -> Vec<String> {

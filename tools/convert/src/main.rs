@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bisect;
+mod compose;
 mod diff;
 mod edit;
 mod extract;
@@ -48,6 +49,7 @@ enum Command {
     Fp16(precision::ToHalf),
     Bf16(precision::ToHalf),
     Extract(extract::Extract),
+    Compose(compose::Compose),
     Edit(edit::Edit),
     Diff(diff::Diff),
     Bisect(bisect::Bisect),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Some(Command::Fp16(command)) => command.run(oxidane::DType::F16),
         Some(Command::Bf16(command)) => command.run(oxidane::DType::BF16),
         Some(Command::Extract(command)) => command.run(),
+        Some(Command::Compose(command)) => command.run(),
         Some(Command::Edit(command)) => command.run(),
         Some(Command::Diff(command)) => command.run(),
         Some(Command::Bisect(command)) => command.run(),

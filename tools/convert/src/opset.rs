@@ -3,6 +3,7 @@ use crate::source::Source;
 use crate::writing::{Rewritten, Writing};
 use anyhow::Result;
 use clap::Args;
+use oxidane_inspect::verify::Reference;
 use serde_json::{Map, json};
 use std::process::ExitCode;
 
@@ -32,7 +33,7 @@ impl Opset {
         told.insert("to".into(), json!(self.to));
         let rewritten = Rewritten {
             source: &source,
-            reference: Some(source.model.graph()),
+            reference: Some(Reference::graph(source.model.graph())?),
             model: source.model.clone(),
             opset: Some(self.to),
             may_raise: false,

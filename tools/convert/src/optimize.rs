@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use oxidane::Level;
 use oxidane::passes::{Options, Report};
 use oxidane_inspect::say;
+use oxidane_inspect::verify::Reference;
 use serde_json::{Map, json};
 use std::process::ExitCode;
 
@@ -133,7 +134,7 @@ impl Optimize {
         told.insert("passes".into(), fired.filter(|(_, n)| n != 0).collect::<Map<_, _>>().into());
         let rewritten = Rewritten {
             source: &source,
-            reference: Some(source.model.graph()),
+            reference: Some(Reference::graph(source.model.graph())?),
             model,
             opset: self.opset,
             may_raise: true,

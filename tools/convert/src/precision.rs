@@ -8,6 +8,7 @@ use oxidane::graph::{Graph, NodeId};
 use oxidane::ops::control::call;
 use oxidane::passes::precision::{Converted, Kept, Precision, convert};
 use oxidane_inspect::strain::{Strain, strain};
+use oxidane_inspect::verify::Reference;
 use oxidane_inspect::{say, several, size};
 use serde_json::{Map, json};
 use std::collections::{HashMap, HashSet};
@@ -115,7 +116,7 @@ impl ToHalf {
         }
         let rewritten = Rewritten {
             source: &source,
-            reference: Some(source.model.graph()),
+            reference: Some(Reference::graph(source.model.graph())?),
             model,
             opset: self.opset,
             may_raise: false,

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use oxidane::Level;
 use oxidane::onnx::{ModelFile, is_text};
+use oxidane_inspect::verify::Reference;
 use serde_json::Map;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,7 +58,7 @@ impl Short {
         }
         let rewritten = Rewritten {
             source: &source,
-            reference: rewrites.then(|| source.model.graph()),
+            reference: rewrites.then(|| Reference::graph(source.model.graph())).transpose()?,
             model,
             opset: self.opset,
             may_raise: true,

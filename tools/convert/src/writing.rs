@@ -9,7 +9,7 @@ use oxidane::{Datum, Model, Type};
 use oxidane_inspect::made::{Sizes, given};
 use oxidane_inspect::say;
 use oxidane_inspect::size;
-use oxidane_inspect::verify::{self, Outcome, verify};
+use oxidane_inspect::verify::{self, Outcome, Reference, verify_by};
 use prost::Message;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ pub(crate) struct Rewritten<'a> {
     /// What it was made from.
     pub(crate) source: &'a Source,
     /// What it must compute the same as; `None` where it is meant to compute something else.
-    pub(crate) reference: Option<&'a Graph>,
+    pub(crate) reference: Option<Reference<'a>>,
     /// The new model.
     pub(crate) model: Model,
     /// The opset to write, where it is another one.
@@ -125,17 +125,17 @@ impl Writing {
             }
             other => other.with_context(|| output.display().to_string())?,
         };
-        let outcome = match reference {
+        let outcome = match &reference {
             Some(reference) if !self.no_verify => {
                 // What is compared is what will be in the file.
                 let written = Model::from_proto(proto.clone(), None).context("the new model")?;
                 let options = verify::Options {
                     tolerance: self.tolerance.unwrap_or(tolerance),
                     sizes: self.sizes(),
-                    inputs: self.given(reference)?,
+                    inputs: self.given(reference.graph)?,
                     ..verify::Options::default()
                 };
-                Some(verify(reference, written.graph(), &options)?)
+                Some(verify_by(reference, written.graph(), &options)?)
             }
             _ => None,
         };

@@ -156,26 +156,55 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What a new model is held against.
+pub struct Reference<'a> {
+    /// A graph whose inputs are made; its output names are those of the report unless `names` has others.
+    pub graph: &'a Graph,
+    /// The names of the outputs that are compared, where they are not those of `graph`.
+    pub names: Option<Vec<String>>,
+    /// What the new model is to be given, and what it is to give, for inputs of `graph` by position.
+    #[expect(clippy::type_complexity, reason = "a single function, spelled once")]
+    pub run: Box<dyn Fn(Vec<Option<Datum>>) -> Result<(Vec<Option<Datum>>, Vec<Datum>), Problem> + 'a>,
+}
+
+impl<'a> Reference<'a> {
+    /// A graph that takes the same inputs and gives the same outputs.
+    ///
+    /// # Errors
+    /// When a function cannot be called.
+    pub fn graph(graph: &'a Graph) -> Result<Reference<'a>> {
+        let runnable = callable(graph)?;
+        let run = move |inputs: Vec<Option<Datum>>| Ok((inputs.clone(), self::run(&runnable, inputs)?));
+        Ok(Reference { graph, names: None, run: Box::new(run) })
+    }
+}
+
 /// Runs both graphs on the same made inputs, matched by position, with sizes chosen in several ways.
 ///
 /// # Errors
 /// When the graphs have different numbers of inputs or outputs, or a function cannot be called.
 pub fn verify(old: &Graph, new: &Graph, options: &Options) -> Result<Outcome> {
-    for (what, a, b) in [
-        ("input", old.inputs().len(), new.inputs().len()),
-        ("output", old.outputs().len(), new.outputs().len()),
-    ] {
+    let inputs = ("input", old.inputs().len(), new.inputs().len());
+    for (what, a, b) in [inputs, ("output", old.outputs().len(), new.outputs().len())] {
         if a != b {
             bail!("one model has {} and the other {b}", several(a, what));
         }
     }
-    let (old, new) = (callable(old)?, callable(new)?);
+    verify_by(&Reference::graph(old)?, new, options)
+}
+
+/// Holds a graph against a reference, on made inputs, with sizes chosen in several ways.
+///
+/// # Errors
+/// When the graph calls a function that cannot be called.
+pub fn verify_by(reference: &Reference<'_>, new: &Graph, options: &Options) -> Result<Outcome> {
+    let old = reference.graph;
+    let new = callable(new)?;
     // A model whose sizes were set takes only those.
-    let symbols = match (symbols(&old), symbols(&new)) {
-        (old, new) if new.len() < old.len() => new,
-        (old, _) => old,
-    };
-    let narrow = if self::symbols(&new).len() < self::symbols(&old).len() { &new } else { &old };
+    let narrows =
+        old.inputs().len() == new.inputs().len() && self::symbols(&new).len() < self::symbols(old).len();
+    let narrow = if narrows { &new } else { old };
+    let symbols = symbols(narrow);
     let mut outcome = Outcome {
         trials: Vec::new(),
         failure: None,
@@ -190,7 +219,12 @@ pub fn verify(old: &Graph, new: &Graph, options: &Options) -> Result<Outcome> {
     if options.inputs.is_some() {
         ways.truncate(1);
     }
-    let random = !is_pure(&old);
+    let random = !is_pure(old) || !is_pure(&new);
+    let own = |k: usize| old.outputs().get(k).map_or(String::new(), |&v| old.value(v).name().to_owned());
+    let name = |k: usize| match &reference.names {
+        Some(names) => names.get(k).cloned().unwrap_or_default(),
+        None => own(k),
+    };
     for (i, sizes) in ways.into_iter().take(ATTEMPTS).enumerate() {
         if outcome.trials.len() == TRIALS {
             break;
@@ -206,15 +240,15 @@ pub fn verify(old: &Graph, new: &Graph, options: &Options) -> Result<Outcome> {
                 continue;
             }
         };
-        let before = match run(&old, inputs.clone()) {
+        let (given, before) = match (reference.run)(inputs.clone()) {
             Ok(before) => before,
             Err(problem) => {
                 outcome.refused.push(problem.to_string());
                 continue;
             }
         };
-        let again = if random { run(&old, inputs.clone()).ok() } else { None };
-        let after = match run(&new, inputs) {
+        let again = if random { (reference.run)(inputs).ok() } else { None };
+        let after = match run(&new, given) {
             Ok(after) => after,
             Err(problem) => {
                 outcome.failure = Some(problem.to_string());
@@ -224,13 +258,12 @@ pub fn verify(old: &Graph, new: &Graph, options: &Options) -> Result<Outcome> {
         let outputs = (before.iter().zip(&after).enumerate())
             .map(|(k, (a, b))| {
                 let differs = |c: &Vec<Datum>| difference(a, &c[k]).is_ok_and(|d| d.unequal > 0);
-                let random = again.as_ref().is_some_and(differs);
+                let random = again.as_ref().is_some_and(|(_, again)| differs(again));
                 let (difference, fault) = match difference(a, b) {
                     Ok(found) => (Some(found), None),
                     Err(fault) => (None, Some(fault)),
                 };
-                let name = old.value(old.outputs()[k]).name().to_owned();
-                Output { name, difference, fault, random }
+                Output { name: name(k), difference, fault, random }
             })
             .collect();
         outcome.trials.push(Trial { sizes, outputs });
