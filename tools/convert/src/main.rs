@@ -14,6 +14,7 @@ mod precision;
 mod short;
 mod source;
 mod view;
+mod weights;
 mod writing;
 
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +56,7 @@ enum Command {
     Bisect(bisect::Bisect),
     Check(look::Check),
     Info(look::Info),
+    Weights(weights::Weights),
     View(view::View),
     Text(look::Text),
     Json(look::Json),
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Some(Command::Bisect(command)) => command.run(),
         Some(Command::Check(command)) => command.run(),
         Some(Command::Info(command)) => command.run(),
+        Some(Command::Weights(command)) => command.run(),
         Some(Command::View(command)) => command.run(),
         Some(Command::Text(command)) => command.run(),
         Some(Command::Json(command)) => command.run(),
