@@ -11,6 +11,7 @@ mod look;
 mod opset;
 mod optimize;
 mod precision;
+mod recipe;
 mod short;
 mod source;
 mod view;
@@ -61,6 +62,7 @@ enum Command {
     Text(look::Text),
     Json(look::Json),
     Dot(look::Dot),
+    Recipe(recipe::RunRecipe),
     /// Lists the passes: name, stage and what each does.
     Passes(look::Passes),
 }
@@ -76,29 +78,35 @@ struct Files {
     output: PathBuf,
 }
 
+impl Cli {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        match &self.command {
+            None => self.short.run(),
+            Some(Command::Optimize(command)) => command.run(),
+            Some(Command::Opset(command)) => command.run(),
+            Some(Command::Fp16(command)) => command.run(oxidane::DType::F16),
+            Some(Command::Bf16(command)) => command.run(oxidane::DType::BF16),
+            Some(Command::Extract(command)) => command.run(),
+            Some(Command::Compose(command)) => command.run(),
+            Some(Command::Edit(command)) => command.run(),
+            Some(Command::Diff(command)) => command.run(),
+            Some(Command::Bisect(command)) => command.run(),
+            Some(Command::Check(command)) => command.run(),
+            Some(Command::Info(command)) => command.run(),
+            Some(Command::Weights(command)) => command.run(),
+            Some(Command::View(command)) => command.run(),
+            Some(Command::Text(command)) => command.run(),
+            Some(Command::Json(command)) => command.run(),
+            Some(Command::Dot(command)) => command.run(),
+            Some(Command::Recipe(command)) => command.run(),
+            Some(Command::Passes(command)) => command.run(),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match &cli.command {
-        None => cli.short.run(),
-        Some(Command::Optimize(command)) => command.run(),
-        Some(Command::Opset(command)) => command.run(),
-        Some(Command::Fp16(command)) => command.run(oxidane::DType::F16),
-        Some(Command::Bf16(command)) => command.run(oxidane::DType::BF16),
-        Some(Command::Extract(command)) => command.run(),
-        Some(Command::Compose(command)) => command.run(),
-        Some(Command::Edit(command)) => command.run(),
-        Some(Command::Diff(command)) => command.run(),
-        Some(Command::Bisect(command)) => command.run(),
-        Some(Command::Check(command)) => command.run(),
-        Some(Command::Info(command)) => command.run(),
-        Some(Command::Weights(command)) => command.run(),
-        Some(Command::View(command)) => command.run(),
-        Some(Command::Text(command)) => command.run(),
-        Some(Command::Json(command)) => command.run(),
-        Some(Command::Dot(command)) => command.run(),
-        Some(Command::Passes(command)) => command.run(),
-    };
-    match done {
+    match cli.run() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
