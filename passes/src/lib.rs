@@ -16,6 +16,7 @@ mod cost;
 mod driver;
 mod fold;
 mod fuse;
+mod lower;
 mod options;
 pub mod pattern;
 pub mod precision;
@@ -24,6 +25,7 @@ mod site;
 
 pub use cost::{cost, graph_cost};
 pub use driver::{Refused, Rule, drive};
+pub use lower::lower;
 pub use options::{Level, Options, UnknownPass};
 pub use pattern::Pattern;
 pub use report::{Fired, Refusal, Report};

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 /// Writes a model in another opset, up or down, its functions and the bodies of its control flow included.
 ///
-/// Where the opset cannot express a node, every such node is listed with the lowest opset that can.
+/// Operators that the opset does not have yet are written out in simpler ones where they have such a form. Where it
+/// cannot express a node at all, every such node is listed with the lowest opset that can.
 ///
 /// Example:
 ///   onnx-convert opset model.onnx old.onnx --to 13

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use oxidane::graph::Graph;
 use oxidane::onnx::{self, EXTERNAL_THRESHOLD, OPSET, is_json, is_text};
+use oxidane::passes::lower;
 use oxidane::{Datum, Model, Type};
 use oxidane_inspect::made::{Sizes, given};
 use oxidane_inspect::say;
@@ -114,6 +115,18 @@ impl Writing {
             true => declare(&mut model.onnx_mut().graph),
             false => Vec::new(),
         };
+        if let Some(opset) = opset {
+            let lowered = lower(&mut model.onnx_mut().graph, opset)
+                .map_err(|e| anyhow::anyhow!("{}: {e}", output.display()))?;
+            if !lowered.is_empty() && !self.json {
+                let list: Vec<String> = lowered.iter().map(|(op, n)| format!("{op} ({n})")).collect();
+                eprintln!(
+                    "note: opset {opset} does not have these yet, they are written out in simpler operators: {}",
+                    list.join(", ")
+                );
+            }
+            told.insert("lowered".into(), json!(lowered));
+        }
         let onnx = model.onnx();
         let proto = match onnx.to_proto(opset) {
             Err(error) if may_raise && opset.is_none() => {

@@ -1,5 +1,6 @@
 //! [Shape](https://onnx.ai/onnx/operators/onnx__Shape.html): the sizes of a tensor, or some of them.
 
+use super::slice::Slice;
 use crate::{Case, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
     Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared,
@@ -28,15 +29,18 @@ pub static ROOM: Room = Room {
         to: 15,
         up: |_| Ok(()),
         down: |d| {
-            d.drop_default("start", 0)?;
+            let start = d.attributes.value::<i64>("start")?.unwrap_or(0);
+            let end = d.attributes.value::<i64>("end")?;
+            d.attributes.take("start");
+            d.attributes.take("end");
             // An end at or behind the rank takes all there is.
-            match (d.attributes.value::<i64>("end")?, d.rank(0)) {
-                (Some(end), Some(rank)) if end >= rank as i64 => {
-                    d.attributes.take("end");
-                    Ok(())
-                }
-                _ => d.drop_default("end", None::<i64>),
+            let all = start == 0 && end.is_none_or(|end| d.rank(0).is_some_and(|rank| end >= rank as i64));
+            if all {
+                return Ok(());
             }
+            let mut one = |value: i64| Ok::<_, OpError>(d.add_constant(Tensor::new(&[1], &[value])?));
+            let bounds = [one(start)?, one(end.unwrap_or(i64::MAX))?, one(0)?];
+            d.output_through(0, Slice {}, &bounds)
         },
     }],
     cases: || {
