@@ -129,7 +129,7 @@ fn ir_of(opset: i64) -> i64 {
 pub(crate) struct Exporter {
     opsets: HashMap<String, i64>,
     /// Whether the opset is the one that the model came with.
-    same: bool,
+    pub(crate) same: bool,
     ir: i64,
     /// Every name of the model, graphs inside included.
     taken: HashSet<String>,

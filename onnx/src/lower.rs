@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use oxidane_graph::{Attributes, Build, Graph, Id, NodeId, NodeSpec, Op, OpError, Opaque, Problem, ValueId};
+use oxidane_ops::constraints::{self, Place};
 use oxidane_ops::control::batch_scan;
 use oxidane_ops::control::call::Call;
 use oxidane_ops::tensor::identity::Identity;
@@ -134,6 +135,7 @@ impl Exporter {
         }
         let Some(known) = known else { return vec![id] };
         if is_newest(known, opset) || depth > DEPTH {
+            self.check_types(graph, id, opset);
             return vec![id];
         }
         let (mut place, written) = (graph.place(id), node.inputs().to_vec());
@@ -183,13 +185,51 @@ impl Exporter {
             sequence.extend(self.lower(graph, helper, depth + 1));
         }
         match own {
-            Ok(own) => sequence.push(own),
+            Ok(own) => {
+                self.check_types(graph, own, opset);
+                sequence.push(own);
+            }
             Err(error) => self.problems.push(Problem::new(place, error)),
         }
         for helper in behind {
             sequence.extend(self.lower(graph, helper, depth + 1));
         }
         sequence
+    }
+}
+
+impl Exporter {
+    /// Names the types of a node that its operator takes in later opsets only. A model that is written as it came keeps
+    /// what it came with.
+    fn check_types(&mut self, graph: &Graph, id: NodeId, opset: i64) {
+        if self.same {
+            return;
+        }
+        let node = graph.node(id);
+        let (domain, name) = (node.op().domain(), node.op().name());
+        let inputs = node.formal_inputs().iter().enumerate().map(|(i, &v)| (Place::Input(i), v));
+        let outputs = node.outputs().iter().enumerate().map(|(i, &v)| (Place::Output(i), v));
+        for (place, value) in inputs.chain(outputs) {
+            let Some(ty) = value.and_then(|v| graph.value(v).ty()) else { continue };
+            if constraints::allows(domain, name, opset, place, ty) != Some(false) {
+                continue;
+            }
+            let (Place::Input(slot) | Place::Output(slot)) = place;
+            let what = if matches!(place, Place::Input(_)) { "input" } else { "output" };
+            let (later, help) = match constraints::first_after(domain, name, opset, place, ty) {
+                Some(later) => {
+                    (format!(", but in opset {later}"), format!("export to opset {later} or later"))
+                }
+                None => (String::new(), "write a later opset".to_owned()),
+            };
+            let told = format!(
+                "cannot be written in opset {opset}{later}: {what} {slot} is {ty}, which {name} does not take yet"
+            );
+            let mut at = graph.place(id);
+            at.path.clone_from(&self.path);
+            self.problems.push(Problem::new(at, OpError::new(told).help(help)));
+            return;
+        }
     }
 }
 

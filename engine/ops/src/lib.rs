@@ -8,6 +8,7 @@
 
 pub mod attention;
 mod case;
+pub mod constraints;
 pub mod control;
 pub mod differentiate;
 mod draft;

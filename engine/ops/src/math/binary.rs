@@ -115,7 +115,7 @@ rows! {
         &[BROADCAST, EXPONENT], F::Number(Arithmetic::Pow), powers;
     /// The remainder: with the sign of b, or with `fmod` with that of a.
     MOD MOD_ROOM = "Mod", [10, 13, 28], ("A": NUMERIC, "B": NUMERIC, "T") => ("C": NUMERIC, "T"),
-        &[], F::Number(Arithmetic::Mod), remainders;
+        &[FLOORED_FLOATS], F::Number(Arithmetic::Mod), remainders;
     /// a above 0, otherwise a times the slope b.
     P_RELU P_RELU_ROOM = "PRelu", [1, 6, 7, 9, 16],
         ("X": types::ARITHMETIC, "slope": types::ARITHMETIC, "T") => ("Y": types::ARITHMETIC, "T"),
@@ -177,6 +177,20 @@ const EXPONENT: Step = Step {
             Ok(())
         }
         _ => Ok(()),
+    },
+};
+
+/// Before opset 28 floats had the remainder of `fmod` only.
+const FLOORED_FLOATS: Step = Step {
+    to: 28,
+    up: |_| Ok(()),
+    down: |d| {
+        let floats = d.ty(0).and_then(|t| t.dtype()).is_some_and(|dtype| dtype.is_float());
+        match d.attributes.value::<i64>("fmod")? {
+            Some(1) => Ok(()),
+            _ if !floats => Ok(()),
+            _ => Err(OpError::new("floats need fmod = 1 in this opset").help("export to opset 28 or later")),
+        }
     },
 };
 

@@ -88,6 +88,8 @@ pub static ROOM: Room = Room {
             down: |d| match d.take::<bool>("training_mode")?.unwrap_or(false) {
                 trains if trains == (asked(d) > 1) => {
                     d.outputs.truncate(asked(d).max(1));
+                    // A call of training has five outputs there, the last two for a backward pass.
+                    d.outputs.resize(if trains { 5 } else { 1 }, None);
                     Ok(())
                 }
                 trains => Err(OpError::new(format!(

@@ -1,6 +1,6 @@
 //! [Constant](https://onnx.ai/onnx/operators/onnx__Constant.html): a tensor from one of eight attributes.
 
-use crate::{Case, Form, Room, attributes, floats, ints, of_room, types};
+use crate::{Case, Draft, Form, Room, Step, attributes, floats, ints, of_room, types};
 use oxidane_graph::{
     Call, InferCtx, Kernel, Op, OpError, Param, Signature, SparseTensor, Type, Unknown, kernel, shared,
 };
@@ -36,7 +36,19 @@ pub static ROOM: Room = Room {
             n => Err(OpError::new(format!("Constant has {n} value attributes, but must have exactly one"))),
         }
     },
-    steps: &[],
+    steps: &[
+        Step {
+            to: 11,
+            up: |_| Ok(()),
+            down: |d| match d.attributes.get("sparse_value") {
+                None => Ok(()),
+                Some(_) => Err(OpError::new("a sparse constant cannot be expressed in this opset")
+                    .help("export to opset 11 or later")),
+            },
+        },
+        // Opset 12 brought numbers and texts that need no tensor.
+        Step { to: 12, up: |_| Ok(()), down: as_tensor },
+    ],
     cases: || {
         crate::with_cases!();
         let sparse = SparseTensor {
@@ -59,6 +71,26 @@ pub static ROOM: Room = Room {
         ]
     },
 };
+
+fn as_tensor(d: &mut Draft<'_>) -> Result<(), OpError> {
+    let value = if let Some(v) = d.take::<f32>("value_float")? {
+        Tensor::new(&[], &[v])?
+    } else if let Some(all) = d.take::<Vec<f32>>("value_floats")? {
+        Tensor::new(&[all.len()], &all)?
+    } else if let Some(v) = d.take::<i64>("value_int")? {
+        Tensor::new(&[], &[v])?
+    } else if let Some(all) = d.take::<Vec<i64>>("value_ints")? {
+        Tensor::new(&[all.len()], &all)?
+    } else if let Some(text) = d.take::<String>("value_string")? {
+        Tensor::from_strings(&[], vec![text.into()])?
+    } else if let Some(all) = d.take::<Vec<String>>("value_strings")? {
+        Tensor::from_strings(&[all.len()], all.into_iter().map(Into::into).collect())?
+    } else {
+        return Ok(());
+    };
+    d.attributes.set("value", value);
+    Ok(())
+}
 
 impl Constant {
     /// A constant of a tensor.

@@ -117,7 +117,10 @@ fn rename(draft: &mut Draft<'_>, from: &str, to: &str) -> Result<(), OpError> {
 
 /// A step down to opsets without `axes`: the pads of some axes become those of all.
 fn all_axes(draft: &mut Draft<'_>) -> Result<(), OpError> {
-    let Some(axes) = draft.constant_ints(3, "axes")? else { return Ok(()) };
+    let Some(axes) = draft.constant_ints(3, "axes")? else {
+        draft.drop_input(3);
+        return Ok(());
+    };
     let advice = "export to opset 18 or later";
     let rank = draft
         .rank(0)

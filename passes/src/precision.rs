@@ -5,14 +5,13 @@
 //! and outputs unless it is told to convert them as well. The results of control flow keep their types; what bodies
 //! capture is converted like everything else.
 
-mod since;
-
 use crate::site::standard;
 use crate::{label, remove_dead};
 use half::{bf16, f16};
 use oxidane_graph::{
     Attributes, Dim, Graph, Inference, MAX_DEPTH, Node, NodeId, NodeSpec, Op, Source, Type, ValueId,
 };
+use oxidane_ops::constraints;
 use oxidane_ops::control::call;
 use oxidane_ops::room;
 use oxidane_tensor::{DType, Tensor, TensorError};
@@ -259,8 +258,8 @@ impl Run<'_> {
             return Some("it reads or makes sequences or optionals".into());
         }
         if let Some(name) = standard(node) {
-            let first = since::first_opset(name, dtype);
-            if first > self.precision.opset {
+            let first = constraints::first_like("", name, dtype, DType::F32);
+            if let Some(first) = first.filter(|first| *first > self.precision.opset) {
                 return Some(format!("{name} takes {dtype} from opset {first} on"));
             }
         }
