@@ -44,6 +44,7 @@ pub static ROOM: Room = Room {
             down: |d| {
                 for (name, slot) in [("max", 2), ("min", 1)] {
                     if d.input(slot).is_none() {
+                        d.drop_input(slot);
                         continue;
                     }
                     let bound = d.constant(slot).and_then(|t| t.to_f64s().ok()?.first().copied());
