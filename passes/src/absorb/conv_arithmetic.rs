@@ -1,4 +1,4 @@
-use super::conv_batch_normalization::scale_rows;
+use super::convolution::Convolution;
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Dim, NodeId, ValueId};
 use oxidane_tensor::Tensor;
@@ -35,32 +35,17 @@ impl Rule for ConvArithmetic {
     fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
         let (a, b) = (site.input(0)?, site.input(1)?);
         let commutes = site.is(site.id(), "Add") || site.is(site.id(), "Mul");
-        let conv = |v: ValueId| site.graph().value(v).producer().filter(|&id| site.is(id, "Conv"));
-        let (convolved, conv, other) = match (conv(a), conv(b)) {
-            (Some(conv), _) if site.constant(b).is_some() => (a, conv, b),
-            (_, Some(conv)) if commutes && site.constant(a).is_some() => (b, conv, a),
+        let conv = |v: ValueId| Convolution::maker(site, v).is_some();
+        let (convolved, other) = match (conv(a), conv(b)) {
+            (true, _) if site.constant(b).is_some() => (a, b),
+            (_, true) if commutes && site.constant(a).is_some() => (b, a),
             _ => return Err(Refused::NoMatch),
         };
-        if site.sole_user(convolved) != Some(site.id()) {
-            return Err(Refused::because("the result of the convolution is read elsewhere as well"));
-        }
-        let node = site.graph().node(conv);
-        let (Some(x), Some(w)) = (node.input(0), node.input(1)) else { return Err(Refused::NoMatch) };
-        let (bias, op) = (node.input(2), node.op().clone());
-        let weights = site.constant(w).ok_or(Refused::Because("the weights are no constant".into()))?.clone();
-        let (rank, channels) = (weights.rank(), weights.shape().first().copied().unwrap_or(0));
+        let conv = Convolution::before(site, convolved)?;
+        let (weights, channels) = (&conv.weights, conv.channels);
+        let rank = weights.rank();
         let factors = per_channel(site, other, convolved, rank, channels)?;
-        let mut shift = match bias {
-            None => vec![0.0; channels],
-            Some(b) => {
-                let tensor = site.constant(b).ok_or(Refused::Because("the bias is no constant".into()))?;
-                tensor.to_f64s().map_err(|e| Refused::because(e.to_string()))?
-            }
-        };
-        if shift.len() != channels || channels == 0 {
-            return Err(Refused::NoMatch);
-        }
-        let size = |v: ValueId| site.constant(v).map_or(0, Tensor::byte_len);
+        let mut shift = conv.shift(site)?;
         let freed = |site: &Site<'_>, v: ValueId, by: NodeId| match site.sole_user(v) == Some(by) {
             true => site.constant(v).map_or(0, Tensor::byte_len),
             false => 0,
@@ -73,16 +58,16 @@ impl Rule for ConvArithmetic {
         };
         let made = weights.dtype().byte_len(channels).unwrap_or(usize::MAX);
         let mut added = made;
-        let mut gone = freed(site, other, site.id()) + bias.map_or(0, |b| freed(site, b, conv));
+        let mut gone = freed(site, other, site.id()) + conv.bias.map_or(0, |b| freed(site, b, conv.id));
         let scaled = match &scales {
             Some(scales) if scales.iter().any(|s| !s.is_finite()) => {
                 return Err(Refused::because("a factor is no finite number"));
             }
             Some(scales) => {
                 shift.iter_mut().zip(scales).for_each(|(b, s)| *b *= s);
-                added = added.saturating_add(size(w));
-                gone += freed(site, w, conv);
-                Some(scale_rows(&weights, scales)?)
+                added = added.saturating_add(weights.byte_len());
+                gone += conv.freed(site);
+                Some(conv.scaled(scales)?)
             }
             None => {
                 let sign = if name == "Sub" { -1.0 } else { 1.0 };
@@ -90,20 +75,20 @@ impl Rule for ConvArithmetic {
                 None
             }
         };
-        let keeps_bias = bias.is_none() && scaled.is_some();
+        let keeps_bias = conv.bias.is_none() && scaled.is_some();
         let shift = Tensor::from_f64s(weights.dtype(), &[channels], &shift)
             .map_err(|e| Refused::because(e.to_string()))?;
         // A bias is small beside the node that goes.
         site.grow(added, gone.saturating_add(made.saturating_mul(4)))?;
         let w = match scaled {
             Some(scaled) => site.tensor(scaled),
-            None => w,
+            None => conv.w,
         };
         let new = match keeps_bias {
-            true => site.add(op, &[x, w]),
+            true => site.add(conv.op, &[conv.x, w]),
             false => {
                 let shift = site.tensor(shift);
-                site.add(op, &[x, w, shift])
+                site.add(conv.op, &[conv.x, w, shift])
             }
         };
         site.replace(site.output(0)?, new)

@@ -1,5 +1,6 @@
 //! One way to write each thing: nothing without effect, nothing twice.
 
+mod cast_of_sizes;
 mod chain;
 pub(crate) mod cse;
 pub(crate) mod dead;
@@ -7,6 +8,7 @@ mod identity;
 mod quantize_of_dequantize;
 mod reshape;
 mod transpose_between_reshapes;
+mod transpose_of_ones;
 
 use crate::Rule;
 
@@ -16,9 +18,11 @@ pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
         Box::new(reshape::Reshape),
         Box::new(transpose_between_reshapes::TransposeBetweenReshapes),
         Box::new(chain::TransposeOfTranspose),
+        Box::new(transpose_of_ones::TransposeOfOnes),
         Box::new(chain::SliceOfSlice),
         Box::new(chain::ConcatOfConcat),
         Box::new(chain::CastOfCast),
+        Box::new(cast_of_sizes::CastOfSizes),
         Box::new(quantize_of_dequantize::QuantizeOfDequantize),
     ]
 }
