@@ -14,6 +14,7 @@ use prost_reflect::{
 };
 
 use crate::error::Error;
+use crate::file::{DecodeLimits, ModelFile};
 use crate::proto::ModelProto;
 use crate::save::Beside;
 
@@ -59,6 +60,15 @@ pub fn save_json(model: &ModelProto, path: impl AsRef<Path>) -> Result<(), Error
         out.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
     };
     write().map_err(|source| Error::Write { path: path.into(), source })
+}
+
+/// A model from JSON. Names of fields may be those of `onnx.proto` or in camel case.
+///
+/// # Errors
+/// Says in which line and column the text is no JSON of a model.
+pub fn parse_json(json: &[u8]) -> Result<ModelProto, Error> {
+    let bytes = bytes_of_json(json, "the model")?;
+    Ok(ModelFile::decode(bytes.into(), "the model", &DecodeLimits::default())?.model)
 }
 
 /// The protobuf encoding of a model in JSON. Names of fields may be those of `onnx.proto` or in camel case.

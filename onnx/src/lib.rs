@@ -35,7 +35,7 @@ pub use error::Error;
 pub use export::SaveOptions;
 pub use external::{EXTERNAL_THRESHOLD, ExternalData, ExternalWriter};
 pub use file::{DecodeLimits, ModelFile, is_text};
-pub use json::{is_json, save_json, write_json};
+pub use json::{is_json, parse_json, save_json, write_json};
 pub use model::{IR_VERSION, Model, OPSET};
 pub use save::{save, save_with_external_data, write_beside};
 pub use storage::raw_bytes;

@@ -90,7 +90,8 @@ impl Rule for Quantized {
         }
         let per_channel =
             matches!(self, Quantized::Conv) && site.attribute::<i64>(b.node(site)?, "axis") == Some(0);
-        if !(whole(b.scale) && whole(b.zero)) && !(per_channel && site.constant(b.scale).is_some()) {
+        let one = whole(b.scale) && whole(b.zero);
+        if !(one || per_channel && site.constant(b.scale).is_some()) {
             return Err(Refused::because("the weights have scales that are not one for each channel"));
         }
         if rectified && !lowest(site, result.zero) {
@@ -114,8 +115,8 @@ impl Codes {
         let reads = |id: &NodeId| {
             site.is(*id, "DequantizeLinear") && site.graph().node(*id).input(1) == Some(self.scale)
         };
-        let uses = site.graph().value(self.codes).uses().iter().map(|u| u.node);
-        uses.filter(reads).next().ok_or(Refused::NoMatch)
+        let mut uses = site.graph().value(self.codes).uses().iter().map(|u| u.node);
+        uses.find(reads).ok_or(Refused::NoMatch)
     }
 }
 

@@ -55,7 +55,7 @@ impl Bisect {
         let graph = first.model.graph();
         let options = verify::Options {
             tolerance: self.tolerance,
-            sizes: self.dim.iter().cloned().collect(),
+            sizes: self.dim.clone(),
             inputs: self.inputs.as_deref().map(|path| given(graph, path)).transpose()?,
             ..verify::Options::default()
         };

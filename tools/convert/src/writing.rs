@@ -94,7 +94,7 @@ pub(crate) struct Rewritten<'a> {
 impl Writing {
     /// The sizes of symbolic dimensions that the user chose.
     pub(crate) fn sizes(&self) -> Sizes {
-        self.dim.iter().cloned().collect()
+        self.dim.clone()
     }
 
     /// The inputs to compare on that the user gives.
