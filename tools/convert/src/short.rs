@@ -4,7 +4,7 @@ use crate::writing::{Rewritten, Writing};
 use anyhow::{Result, bail};
 use clap::Args;
 use oxidane::Level;
-use oxidane::onnx::{ModelFile, is_text};
+use oxidane::onnx::{ModelFile, is_json, is_text};
 use oxidane_inspect::verify::Reference;
 use serde_json::Map;
 use std::path::PathBuf;
@@ -36,13 +36,16 @@ impl Short {
         let (Some(input), Some(output)) = (&self.input, &self.output) else { bail!("IN and OUT are needed") };
         let level = self.level.level();
         let rewrites = level > Level::None || self.opset.is_some();
-        // Text is a spelling of the file: where nothing else is asked for, the file is spelled as it is.
-        let spelling = is_text(input) || is_text(output);
+        // Text and JSON are spellings of the file: where nothing else is asked for, the file is spelled as it is.
+        let spelling = [input, output].into_iter().any(|path| is_text(path) || is_json(path));
         if spelling && !rewrites && !self.writing.external_data && !self.writing.infer_shapes {
             let file = ModelFile::open(input)?;
-            match is_text(output) {
-                true => oxidane::onnx::text::save_text(&file.model, output, &Default::default())?,
-                false => oxidane::onnx::save(&file.model, output)?,
+            if is_text(output) {
+                oxidane::onnx::text::save_text(&file.model, output, &Default::default())?;
+            } else if is_json(output) {
+                oxidane::onnx::save_json(&file.model, output)?;
+            } else {
+                oxidane::onnx::save(&file.model, output)?;
             }
             return Ok(ExitCode::SUCCESS);
         }

@@ -67,8 +67,23 @@ fn opset_goes_down_or_says_what_it_cannot_express() {
     let gelu = NET.replace("17", "20").replace("LeakyRelu <alpha = 0.5>", "Gelu");
     let gelu = written(folder.path(), "gelu.onnxtxt", &gelu);
     let none = folder.path().join("none.onnx");
-    let said = refused(1, &[&"opset", &gelu, &none, &"--to", &"9"]);
-    assert!(said.contains("Gelu") && said.contains("opset 20") && !none.exists(), "{said}");
+    // What has a simpler form is written out; what has none is named, with the opset that has it.
+    let told = object(&[&"opset", &gelu, &none, &"--to", &"9", &"--json"]);
+    assert_eq!(told["lowered"]["Gelu"], 1, "{told}");
+    std::fs::remove_file(&none).expect("it was written");
+    let trilu = NET.replace("LeakyRelu <alpha = 0.5>", "Trilu");
+    let trilu = written(folder.path(), "trilu.onnxtxt", &trilu);
+    let said = refused(1, &[&"opset", &trilu, &none, &"--to", &"9"]);
+    assert!(said.contains("Trilu") && said.contains("opset 14") && !none.exists(), "{said}");
+    // So is a type that the operator does not take yet.
+    let small =
+        NET.replace("float", "int8").replace("-0.5,0.25", "1,2").replace("MatMul (x, w)", "Add (x, w)");
+    let small = small
+        .replace("LeakyRelu <alpha = 0.5> (s)", "Identity (s)")
+        .replace("Softmax <axis = -1>", "Identity");
+    let small = written(folder.path(), "small.onnxtxt", &small);
+    let said = refused(1, &[&"opset", &small, &none, &"--to", &"13"]);
+    assert!(said.contains("int8") && said.contains("opset 14"), "{said}");
     refused(2, &[&"opset", &net, &to, &"--to", &"99"]);
     refused(2, &[&"opset", &net, &to]);
 }
@@ -183,4 +198,136 @@ fn bad_usage_and_bad_models_end_with_their_codes() {
     assert_eq!(done.status.code(), Some(1));
     let told: serde_json::Value = serde_json::from_slice(&done.stdout).expect("a JSON object");
     assert_eq!(told["fine"], false);
+}
+
+#[test]
+fn fp16_halves_what_it_may() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let net = NET.replace("w = {1,2,3,4}", "w = {1,2,3,100000}");
+    let net = written(folder.path(), "net.onnxtxt", &net);
+    let to = folder.path().join("half.onnx");
+    let told = object(&[&"fp16", &net, &to, &"--json", &"--tolerance", &"0.02"]);
+    let kept: Vec<&str> = (told["kept"].as_array().expect("a list").iter())
+        .map(|k| k["node"].as_str().unwrap_or_default())
+        .collect();
+    assert!(kept.contains(&"product"), "{told}");
+    assert_eq!(told["verification"]["holds"], true, "{told}");
+    let info = object(&[&"info", &to, &"--json"]);
+    assert_eq!(
+        (&info["inputs"][0]["type"], &info["outputs"][0]["type"]),
+        (&"float[n,2]".into(), &"float[n,2]".into())
+    );
+    let net = written(folder.path(), "plain.onnxtxt", NET);
+    let told = object(&[
+        &"fp16",
+        &net,
+        &to,
+        &"--json",
+        &"--io",
+        &"--keep",
+        &"a*",
+        &"--keep-op",
+        &"Softmax",
+        &"--no-verify",
+    ]);
+    assert_eq!((&told["converted"], told["kept"].as_array().map(Vec::len)), (&2.into(), Some(2)), "{told}");
+    assert_eq!(object(&[&"info", &to, &"--json"])["inputs"][0]["type"], "float16[n,2]");
+    assert!(object(&[&"check", &to, &"--json"])["fine"].as_bool().unwrap_or_default());
+    // Conv takes bfloat16 only from opset 22 on; what an opset does not allow stays.
+    let told = object(&[&"bf16", &net, &to, &"--json", &"--opset", &"13"]);
+    assert!(told["kept"].to_string().contains("LeakyRelu takes bfloat16 from opset 16 on"), "{told}");
+}
+
+#[test]
+fn compose_joins_what_extract_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let net = written(folder.path(), "net.onnxtxt", NET);
+    let [first, second, whole] = ["first.onnx", "second.onnx", "whole.onnx"].map(|n| folder.path().join(n));
+    object(&[&"extract", &net, &first, &"--to", &"s", &"--json"]);
+    object(&[&"extract", &net, &second, &"--from", &"s", &"--json"]);
+    let told = object(&[&"compose", &first, &second, &whole, &"--json"]);
+    assert_eq!(told["joined"], serde_json::json!([["s", "s"]]));
+    assert_eq!(told["verification"]["worst"], 0.0);
+    let diff = object(&[&"diff", &net, &whole, &"--json"]);
+    assert_eq!(diff["equal"], true, "{diff}");
+    let told = object(&[&"compose", &first, &second, &whole, &"--keep", &"s", &"--json"]);
+    assert_eq!(told["outputs"], serde_json::json!(["s", "y"]));
+    let said = refused(1, &[&"compose", &first, &second, &whole, &"--map", &"q=s"]);
+    assert!(said.contains("`q`") && said.contains("`s`"), "{said}");
+    let wide = NET.replace("float[n,2] x", "float[n,3] x").replace("(x, w)", "(w, w)");
+    let wide = written(folder.path(), "wide.onnxtxt", &wide);
+    let said = refused(1, &[&"compose", &first, &wide, &whole, &"--map", &"s=x"]);
+    assert!(said.contains("float[n,3]"), "{said}");
+}
+
+#[test]
+fn bisect_names_the_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let net = written(folder.path(), "net.onnxtxt", NET);
+    let other = written(folder.path(), "other.onnxtxt", &NET.replace("LeakyRelu <alpha = 0.5>", "Tanh"));
+    let done = convert(&[&"bisect", &net, &other, &"--json"]);
+    assert_eq!(done.status.code(), Some(1));
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).expect("a JSON object");
+    assert_eq!((&told["culprits"][0]["node"], &told["differ"]), (&"act".into(), &2.into()), "{told}");
+    assert!(told["culprits"][0]["difference"]["ulp"].as_u64() > Some(0), "{told}");
+    assert!(convert(&[&"bisect", &net, &net]).status.success());
+    assert!(convert(&[&"bisect", &net, &"--level", &"full"]).status.success());
+}
+
+#[test]
+fn weights_go_out_and_come_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let net = written(folder.path(), "net.onnxtxt", NET);
+    let other = written(folder.path(), "other.onnxtxt", &NET.replace("{1,2,3,4}", "{4,3,2,1}"));
+    for name in ["weights.safetensors", "weights.npz"] {
+        let (file, new) = (folder.path().join(name), folder.path().join("new.onnx"));
+        assert_eq!(object(&[&"weights", &other, &file, &"--json"])["weights"], 2);
+        assert_eq!(object(&[&"weights", &net, &new, &"--from", &file, &"--json"])["replaced"], 2);
+        assert_eq!(object(&[&"diff", &other, &new, &"--json"])["equal"], true);
+        let wide = written(
+            folder.path(),
+            "wide.onnxtxt",
+            &NET.replace("float[2] b = {-0.5,0.25}", "float[1] b = {1}"),
+        );
+        let said = refused(1, &[&"weights", &wide, &new, &"--from", &file]);
+        assert!(said.contains("`b` has the shape [2], but the model [1]"), "{said}");
+    }
+    let said = refused(1, &[&"weights", &net, &folder.path().join("weights.bin")]);
+    assert!(said.contains(".safetensors"), "{said}");
+}
+
+#[test]
+fn json_goes_both_ways() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let net = written(folder.path(), "net.onnxtxt", NET);
+    let [json, back] = ["net.json", "back.onnx"].map(|n| folder.path().join(n));
+    assert!(convert(&[&net, &json]).status.success());
+    assert!(convert(&[&json, &back]).status.success());
+    assert_eq!(object(&[&"diff", &net, &back, &"--json"])["equal"], true);
+    let printed = convert(&[&"json", &net]);
+    let value: serde_json::Value = serde_json::from_slice(&printed.stdout).expect("JSON");
+    assert_eq!(value["graph"]["node"][0]["op_type"], "MatMul");
+    let bad = written(folder.path(), "bad.json", "{\"graph\": {\"nodes\": []}}");
+    let said = refused(1, &[&"check", &bad]);
+    assert!(said.contains("nodes") && said.contains("line 1"), "{said}");
+}
+
+#[test]
+fn a_recipe_runs_its_steps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), "net.onnxtxt", NET);
+    let steps = "model: net.onnxtxt\noutput: out.onnx\nsteps:\n  - optimize: {level: basic}\n  - opset: {to: 13}\n  \
+                 - fp16: {keep-op: [Softmax], io: true}\n  - check\n";
+    let recipe = written(folder.path(), "steps.yaml", steps);
+    assert!(convert(&[&"recipe", &recipe]).status.success());
+    let info = object(&[&"info", &folder.path().join("out.onnx"), &"--json"]);
+    assert_eq!((&info["inputs"][0]["type"], &info["opsets"][0][1]), (&"float16[n,2]".into(), &13.into()));
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("a folder").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+    let wrong = written(folder.path(), "wrong.yaml", &steps.replace("to: 13", "too: 13"));
+    let said = refused(1, &[&"recipe", &wrong]);
+    assert!(said.contains("step 2") && said.contains("--too"), "{said}");
+    let wrong = written(folder.path(), "wrong.yaml", &steps.replace("- check", "- chek"));
+    assert!(refused(1, &[&"recipe", &wrong]).contains("`chek`"));
 }

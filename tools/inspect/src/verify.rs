@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use oxidane::graph::Graph;
 use oxidane::ops::Interpreter;
 use oxidane::ops::control::call;
-use oxidane::{Datum, Problem};
+use oxidane::tensor::CastRules;
+use oxidane::{DType, Datum, Problem};
 use oxidane_pool::Pool;
 use serde::Serialize;
 use std::fmt;
@@ -248,7 +249,7 @@ pub fn verify_by(reference: &Reference<'_>, new: &Graph, options: &Options) -> R
             }
         };
         let again = if random { (reference.run)(inputs).ok() } else { None };
-        let after = match run(&new, given) {
+        let after = match run(&new, suited(&new, given)) {
             Ok(after) => after,
             Err(problem) => {
                 outcome.failure = Some(problem.to_string());
@@ -269,6 +270,18 @@ pub fn verify_by(reference: &Reference<'_>, new: &Graph, options: &Options) -> R
         outcome.trials.push(Trial { sizes, outputs });
     }
     Ok(outcome)
+}
+
+/// Inputs in the types that a graph takes, where it takes floats of another width.
+fn suited(graph: &Graph, inputs: Vec<Option<Datum>>) -> Vec<Option<Datum>> {
+    let wanted = graph.inputs().iter().map(|&id| graph.value(id).ty().and_then(oxidane::Type::dtype));
+    let suit = |(datum, wanted): (Option<Datum>, Option<DType>)| match (datum, wanted) {
+        (Some(Datum::Tensor(t)), Some(to)) if t.dtype() != to && t.dtype().is_float() && to.is_float() => {
+            Some(t.cast(to, CastRules::default()).map_or(Datum::Tensor(t), Datum::Tensor))
+        }
+        (datum, _) => datum,
+    };
+    inputs.into_iter().zip(wanted.chain(std::iter::repeat(None))).map(suit).collect()
 }
 
 /// A copy of a graph with the functions it calls put in their places.
