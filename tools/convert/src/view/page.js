@@ -408,12 +408,13 @@
         pen.fillRect(b.x + 1, b.y + 6, 4, b.h - 12);
       }
       pen.textAlign = "center";
-      pen.fillStyle = heat && !port ? "#1d2329" : colors.ink;
+      const hot = heat && Math.sqrt((b.time || 0) / top) > 0.7;
+      pen.fillStyle = hot ? "#ffffff" : heat && !port ? "#1d2329" : colors.ink;
       pen.font = "600 13px system-ui, sans-serif";
       pen.fillText(closed ? "+ " + b.title : b.op, b.x + b.w / 2, b.y + 17);
       if (zoom < 0.3) continue;
       pen.font = "11px system-ui, sans-serif";
-      pen.fillStyle = heat && !port ? "#4a535c" : colors.soft;
+      pen.fillStyle = hot ? "#ffffff" : heat && !port ? "#4a535c" : colors.soft;
       const second = heat && b.time ? milliseconds(b.time) : closed ? `${b.size} nodes` : b.title;
       pen.fillText(second, b.x + b.w / 2, b.y + 32);
     }
