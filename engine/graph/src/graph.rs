@@ -1,7 +1,6 @@
 use crate::entity::{Arena, Id};
+use crate::uses::Uses;
 use crate::{NodeId, Op, Place, Type, ValueId, qualified};
-use indexmap::IndexSet;
-use indexmap::set::Slice;
 use oxidane_tensor::Tensor;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
@@ -47,9 +46,9 @@ pub enum Source {
 pub struct Value {
     pub(crate) name: Arc<str>,
     pub(crate) ty: Option<Type>,
-    pub(crate) declared: Option<Type>,
+    pub(crate) declared: Option<Box<Type>>,
     pub(crate) source: Source,
-    pub(crate) uses: IndexSet<Use>,
+    pub(crate) uses: Uses,
     /// The places in the graph's list of outputs where it stands.
     pub(crate) outputs: SmallVec<[u32; 2]>,
     pub(crate) notes: Option<Box<Notes>>,
@@ -78,7 +77,7 @@ impl Value {
     /// The type that the file declared, which may say less or name sizes differently than what is known;
     /// writing the graph back declares it again.
     pub fn declared(&self) -> Option<&Type> {
-        self.declared.as_ref()
+        self.declared.as_deref()
     }
 
     /// Where it comes from.
@@ -87,13 +86,13 @@ impl Value {
     }
 
     /// The slots that read it, in no particular order; graph outputs are not among them.
-    pub fn uses(&self) -> &Slice<Use> {
+    pub fn uses(&self) -> &[Use] {
         self.uses.as_slice()
     }
 
     /// Whether a slot reads it.
     pub fn is_used_by(&self, slot: Use) -> bool {
-        self.uses.contains(&slot)
+        self.uses.contains(slot)
     }
 
     /// The tensor, where it is a constant of the graph.
@@ -426,7 +425,7 @@ impl Graph {
             ty,
             declared: None,
             source,
-            uses: IndexSet::new(),
+            uses: Uses::default(),
             outputs: SmallVec::new(),
             notes: None,
         };
@@ -513,7 +512,7 @@ impl Graph {
         let Some(node) = self.nodes.remove(id) else { return };
         for (slot, input) in node.inputs.iter().enumerate() {
             if let Some(value) = input.and_then(|v| self.values.get_mut(v)) {
-                value.uses.swap_remove(&Use { node: id, slot });
+                value.uses.swap_remove(Use { node: id, slot });
             }
         }
         for &output in node.outputs.iter().flatten() {
@@ -582,7 +581,7 @@ impl Graph {
         let Some(entry) = self.nodes.get_mut(node).and_then(|n| n.inputs.get_mut(slot)) else { return };
         let old = std::mem::replace(entry, value);
         if let Some(old) = old.and_then(|v| self.values.get_mut(v)) {
-            old.uses.swap_remove(&Use { node, slot });
+            old.uses.swap_remove(Use { node, slot });
         }
         if let Some(new) = value.and_then(|v| self.values.get_mut(v)) {
             new.uses.insert(Use { node, slot });
@@ -679,7 +678,7 @@ impl Graph {
             Some(value) => std::mem::take(&mut value.uses),
             None => return false,
         };
-        for u in &uses {
+        for u in uses.as_slice() {
             if let Some(entry) = self.nodes.get_mut(u.node).and_then(|n| n.inputs.get_mut(u.slot)) {
                 *entry = Some(new);
             }
@@ -734,7 +733,7 @@ impl Graph {
     pub fn set_declared(&mut self, id: ValueId, declared: Option<Type>) {
         if let Some(value) = self.values.get_mut(id) {
             value.ty = value.ty.take().or_else(|| declared.clone());
-            value.declared = declared;
+            value.declared = declared.map(Box::new);
         }
     }
 
@@ -823,7 +822,7 @@ impl Graph {
         while let Some(Reverse(id)) = ready.pop() {
             order.push(id);
             let outputs = self.nodes.get(id).map_or(&[][..], |n| &n.outputs);
-            for u in outputs.iter().flatten().filter_map(|&v| self.values.get(v)).flat_map(|v| &v.uses) {
+            for u in outputs.iter().flatten().filter_map(|&v| self.values.get(v)).flat_map(|v| v.uses()) {
                 left[u.node.index()] -= 1;
                 if left[u.node.index()] == 0 {
                     ready.push(Reverse(u.node));

@@ -20,6 +20,7 @@ mod kernel;
 mod op;
 mod signature;
 mod types;
+mod uses;
 mod verify;
 mod visit;
 

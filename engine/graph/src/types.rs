@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use std::fmt;
 
 /// Sizes that may be symbolic, outermost first.
-pub type Dims = SmallVec<[Dim; 6]>;
+pub type Dims = SmallVec<[Dim; 4]>;
 
 /// The type of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
