@@ -303,7 +303,7 @@ impl Exporter {
             let name = self.name(graph, names, id);
             if self.ir < 4 && value.name().is_empty() {
                 // An initializer would have to be an input as well.
-                match attribute_to_proto("value", &Attribute::Tensor(tensor.clone())) {
+                match attribute_to_proto("value", &Attribute::Tensor(oxidane_tensor::Tensor::clone(tensor))) {
                     Ok(attribute) => early.push(NodeProto {
                         output: vec![name],
                         op_type: Some("Constant".to_owned()),

@@ -213,7 +213,7 @@ fn inline(site: &mut Site<'_>, body: &Graph, inputs: &[Option<ValueId>]) -> Resu
     }
     for (id, value) in body.values() {
         if let Source::Constant(tensor) = value.source() {
-            mapped.insert(id, site.tensor(tensor.clone()));
+            mapped.insert(id, site.tensor(oxidane_tensor::Tensor::clone(tensor)));
         }
     }
     for id in body.order().map_err(|_| broken())? {

@@ -454,7 +454,7 @@ impl Run<'_> {
 
     fn convert_input(&mut self, graph: &mut Graph, id: ValueId) -> Result<(), PrecisionError> {
         let default = match graph.value(id).source() {
-            Source::Input { default: Some(tensor) } => Some(tensor.clone()),
+            Source::Input { default: Some(tensor) } => Some(Tensor::clone(tensor)),
             _ => None,
         };
         if let Some(tensor) = default {

@@ -1,4 +1,5 @@
 use crate::{Graph, GraphError, NodeSpec, Source, ValueId};
+use oxidane_tensor::Tensor;
 use std::collections::HashMap;
 
 impl Graph {
@@ -23,7 +24,7 @@ impl Graph {
             }
             let value = other.value(id);
             let default = match value.source() {
-                Source::Input { default } => default.clone(),
+                Source::Input { default } => default.as_deref().cloned(),
                 _ => None,
             };
             let made = self.add_input(&rename(value.name()), value.ty().cloned(), default)?;
@@ -35,7 +36,7 @@ impl Graph {
             }
             let name = rename(value.name());
             let made = match value.source() {
-                Source::Constant(tensor) => self.add_constant(&name, tensor.clone())?,
+                Source::Constant(tensor) => self.add_constant(&name, Tensor::clone(tensor))?,
                 _ => self.add_undefined(&name)?,
             };
             map.insert(id, made);

@@ -31,10 +31,10 @@ pub enum Source {
     /// An input of the graph. A default, where there is one, stands in for an input that is not given.
     Input {
         /// The value used when the caller gives none.
-        default: Option<Tensor>,
+        default: Option<Box<Tensor>>,
     },
     /// A constant that belongs to the graph (an initializer).
-    Constant(Tensor),
+    Constant(Box<Tensor>),
     /// An output of a node.
     Node(NodeId, usize),
     /// Named, but nothing defines it: legal only while a graph is being built.
@@ -98,7 +98,7 @@ impl Value {
     /// The tensor, where it is a constant of the graph.
     pub fn constant(&self) -> Option<&Tensor> {
         match &self.source {
-            Source::Constant(tensor) => Some(tensor),
+            Source::Constant(tensor) => Some(&**tensor),
             _ => None,
         }
     }
@@ -393,7 +393,7 @@ impl Graph {
         ty: Option<Type>,
         default: Option<Tensor>,
     ) -> Result<ValueId, GraphError> {
-        let id = self.add_value(name, ty, Source::Input { default })?;
+        let id = self.add_value(name, ty, Source::Input { default: default.map(Box::new) })?;
         self.inputs.push(id);
         Ok(id)
     }
@@ -404,7 +404,7 @@ impl Graph {
     /// When the name is taken.
     pub fn add_constant(&mut self, name: &str, tensor: Tensor) -> Result<ValueId, GraphError> {
         let ty = Type::fixed(tensor.dtype(), tensor.shape());
-        self.add_value(name, Some(ty), Source::Constant(tensor))
+        self.add_value(name, Some(ty), Source::Constant(Box::new(tensor)))
     }
 
     /// Adds a value that a node yet to be added will define; an empty name leaves it unnamed.
@@ -441,7 +441,7 @@ impl Graph {
     /// # Errors
     /// When it is defined already.
     pub fn define_input(&mut self, id: ValueId, default: Option<Tensor>) -> Result<(), GraphError> {
-        self.define(id, Source::Input { default })?;
+        self.define(id, Source::Input { default: default.map(Box::new) })?;
         self.inputs.push(id);
         Ok(())
     }
@@ -452,7 +452,7 @@ impl Graph {
     /// When it is defined already.
     pub fn define_constant(&mut self, id: ValueId, tensor: Tensor) -> Result<(), GraphError> {
         let ty = Type::fixed(tensor.dtype(), tensor.shape());
-        self.define(id, Source::Constant(tensor))?;
+        self.define(id, Source::Constant(Box::new(tensor)))?;
         self.set_type(id, Some(ty));
         Ok(())
     }
@@ -725,7 +725,7 @@ impl Graph {
     /// Gives an input another default. Does nothing to other values.
     pub fn set_default(&mut self, id: ValueId, default: Option<Tensor>) {
         if let Some(Source::Input { default: own }) = self.values.get_mut(id).map(|v| &mut v.source) {
-            *own = default;
+            *own = default.map(Box::new);
         }
     }
 

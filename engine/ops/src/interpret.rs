@@ -65,7 +65,7 @@ impl<'h> Interpreter<'h> {
         let mut inputs = inputs.into_iter();
         for &id in graph.inputs() {
             let default = match graph.value(id).source() {
-                Source::Input { default } => default.clone().map(Datum::Tensor),
+                Source::Input { default } => default.as_deref().cloned().map(Datum::Tensor),
                 _ => None,
             };
             let value = inputs.next().flatten().or(default);

@@ -196,7 +196,7 @@ impl Plan {
         let inputs = graph.inputs().iter().map(|&value| Input {
             slot: value.index(),
             default: match graph.value(value).source() {
-                Source::Input { default } => default.clone(),
+                Source::Input { default } => default.as_deref().cloned(),
                 _ => None,
             },
             value,

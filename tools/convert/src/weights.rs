@@ -171,7 +171,7 @@ impl Weights {
 /// The constants that have a name, those of Constant nodes and of inputs that may be left out among them.
 fn named(graph: &Graph) -> Vec<(ValueId, Tensor)> {
     let tensor = |id: ValueId| match graph.value(id).source() {
-        From::Input { default } => default.clone(),
+        From::Input { default } => default.as_deref().cloned(),
         From::Node(..) | From::Constant(_) => constant_of(graph, id),
         _ => None,
     };

@@ -71,7 +71,7 @@ fn run(graph: &Graph, dtype: DType, inputs: Vec<Option<Datum>>) -> Option<HashMa
     for (id, value) in graph.values() {
         trace.open.insert(id, value.uses().len());
         let tensor = match value.source() {
-            Source::Input { default } => default.as_ref(),
+            Source::Input { default } => default.as_deref(),
             _ => value.constant(),
         };
         trace.values.extend(tensor.map(|t| (id, Datum::Tensor(t.clone()))));

@@ -92,7 +92,7 @@ pub fn inline_calls(graph: &mut Graph, which: &dyn Fn(&Call) -> bool) -> Result<
     for &id in old.inputs() {
         let value = old.value(id);
         let Source::Input { default } = value.source() else { continue };
-        let made = new.add_input(value.name(), value.ty().cloned(), default.clone())?;
+        let made = new.add_input(value.name(), value.ty().cloned(), default.as_deref().cloned())?;
         carry(&old, id, &mut new, made);
         map.insert(id, made);
     }
@@ -100,7 +100,7 @@ pub fn inline_calls(graph: &mut Graph, which: &dyn Fn(&Call) -> bool) -> Result<
     for (id, value) in old.values() {
         let made = match value.source() {
             Source::Input { .. } => continue,
-            Source::Constant(tensor) => new.add_constant(value.name(), tensor.clone())?,
+            Source::Constant(tensor) => new.add_constant(value.name(), oxidane_tensor::Tensor::clone(tensor))?,
             _ => new.add_undefined(value.name())?,
         };
         carry(&old, id, &mut new, made);
@@ -209,7 +209,7 @@ fn expand(
         }
         let name = if new.value_named(value.name()).is_some() { "" } else { value.name() };
         let made = match value.source() {
-            Source::Constant(tensor) => new.add_constant(name, tensor.clone())?,
+            Source::Constant(tensor) => new.add_constant(name, oxidane_tensor::Tensor::clone(tensor))?,
             _ => new.add_undefined(name)?,
         };
         carry(&body, id, new, made);

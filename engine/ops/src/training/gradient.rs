@@ -126,7 +126,7 @@ fn part(
         }
         let name = graph.value(value).name();
         let input = match graph.value(value).source() {
-            Source::Constant(tensor) => made.add_constant(name, tensor.clone())?,
+            Source::Constant(tensor) => made.add_constant(name, oxidane_tensor::Tensor::clone(tensor))?,
             _ => {
                 captured.push(value);
                 made.add_input(name, graph.value(value).ty().cloned(), None)?
