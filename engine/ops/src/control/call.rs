@@ -100,7 +100,9 @@ pub fn inline_calls(graph: &mut Graph, which: &dyn Fn(&Call) -> bool) -> Result<
     for (id, value) in old.values() {
         let made = match value.source() {
             Source::Input { .. } => continue,
-            Source::Constant(tensor) => new.add_constant(value.name(), oxidane_tensor::Tensor::clone(tensor))?,
+            Source::Constant(tensor) => {
+                new.add_constant(value.name(), oxidane_tensor::Tensor::clone(tensor))?
+            }
             _ => new.add_undefined(value.name())?,
         };
         carry(&old, id, &mut new, made);
