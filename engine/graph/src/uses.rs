@@ -10,6 +10,7 @@ const MANY: usize = 16;
 pub(crate) struct Uses {
     list: SmallVec<[Use; 2]>,
     /// Where each stands in the list, while there are many.
+    #[expect(clippy::box_collection, reason = "a map is six words, and nearly every value has none")]
     index: Option<Box<HashMap<Use, usize>>>,
 }
 
