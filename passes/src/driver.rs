@@ -1,7 +1,8 @@
 use crate::canonical::dead::removable;
 use crate::site::{Log, Site, standard};
 use crate::{Options, Report, cost, label};
-use oxidane_graph::{Graph, Id, Inference, MAX_DEPTH, NodeId, Type, ValueId, qualified};
+use oxidane_graph::{Graph, GraphError, Id, Inference, MAX_DEPTH, NodeId, OpError, Type, ValueId, qualified};
+use oxidane_tensor::TensorError;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -45,6 +46,19 @@ impl Refused {
         Refused::Because(reason.into())
     }
 }
+
+/// What a tensor, an operator or the graph refuses is a reason.
+macro_rules! reasons {
+    ($($error:ty)*) => {$(
+        impl From<$error> for Refused {
+            fn from(error: $error) -> Refused {
+                Refused::because(error.to_string())
+            }
+        }
+    )*};
+}
+
+reasons! { TensorError GraphError OpError }
 
 /// Applies rules to a graph and its bodies until none fires, each node first in topological order, then again
 /// only when its neighbourhood was touched. Types are worked out before, and of every node that is added.

@@ -83,7 +83,7 @@ impl Rule for Fold {
         let mut tensors = Vec::with_capacity(outputs.len());
         for output in outputs {
             tensors.push(match output {
-                Some(Datum::Tensor(t)) => Some(t.to_dense().map_err(|e| Refused::because(e.to_string()))?),
+                Some(Datum::Tensor(t)) => Some(t.to_dense()?),
                 Some(_) => return Err(Refused::because("the result is no tensor")),
                 None => None,
             });

@@ -80,6 +80,14 @@ pub enum PrecisionError {
     Graph(#[from] oxidane_graph::GraphError),
 }
 
+/// The largest number of a 16-bit float.
+pub fn largest(dtype: DType) -> f64 {
+    match dtype {
+        DType::BF16 => bf16::MAX.to_f64(),
+        _ => f16::MAX.to_f64(),
+    }
+}
+
 /// Converts a graph and its bodies. Calls of functions are put in place of the calls first.
 ///
 /// # Errors

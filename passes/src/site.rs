@@ -127,6 +127,11 @@ impl<'a> Site<'a> {
         self.graph().get_node(node).is_some_and(|n| standard(n) == Some(name))
     }
 
+    /// The node that makes a value, where it is a standard operator of this name.
+    pub fn made_by(&self, value: ValueId, name: &str) -> Option<NodeId> {
+        self.graph().get_value(value)?.producer().filter(|&id| self.is(id, name))
+    }
+
     /// The node that alone reads a value, in one slot, where the graph does not give the value out.
     pub fn sole_user(&self, value: ValueId) -> Option<NodeId> {
         let v = self.graph().get_value(value)?;
@@ -154,7 +159,7 @@ impl<'a> Site<'a> {
     ) -> Result<Arc<dyn Op>, Refused> {
         let room = oxidane_ops::room(domain, name)
             .ok_or_else(|| Refused::because(format!("operator {name} is not supported")))?;
-        (room.read)(attributes).map_err(|e| Refused::because(e.to_string()))
+        Ok((room.read)(attributes)?)
     }
 
     /// Adds an unnamed constant.
@@ -162,6 +167,14 @@ impl<'a> Site<'a> {
         let value = self.build.constant(tensor);
         self.log.constants.push(value);
         value
+    }
+
+    /// Adds an unnamed vector of integers: axes, sizes, bounds.
+    ///
+    /// # Errors
+    /// Where there is no memory.
+    pub fn list(&mut self, values: &[i64]) -> Result<ValueId, Refused> {
+        Ok(self.tensor(Tensor::new(&[values.len()], values)?))
     }
 
     /// Adds a node with one output.
@@ -188,7 +201,7 @@ impl<'a> Site<'a> {
     /// When an output is defined already.
     pub fn add_spec(&mut self, spec: NodeSpec) -> Result<NodeId, Refused> {
         let graph = self.build.graph_mut();
-        let id = graph.add_node(spec).map_err(|e| Refused::because(e.to_string()))?;
+        let id = graph.add_node(spec)?;
         self.log.added.push(id);
         self.log.stale.push(id);
         Ok(id)

@@ -76,8 +76,7 @@ impl Rule for ConvArithmetic {
             }
         };
         let keeps_bias = conv.bias.is_none() && scaled.is_some();
-        let shift = Tensor::from_f64s(weights.dtype(), &[channels], &shift)
-            .map_err(|e| Refused::because(e.to_string()))?;
+        let shift = Tensor::from_f64s(weights.dtype(), &[channels], &shift)?;
         // A bias is small beside the node that goes.
         site.grow(added, gone.saturating_add(made.saturating_mul(4)))?;
         let w = match scaled {
@@ -117,7 +116,7 @@ fn per_channel(
     if channels == 1 && site.shape(convolved).is_some_and(|s| s.get(1) != Some(&Dim::known(1))) {
         return Err(Refused::NoMatch);
     }
-    let values = tensor.to_f64s().map_err(|e| Refused::because(e.to_string()))?;
+    let values = tensor.to_f64s()?;
     Ok(match values.len() {
         1 => vec![values[0]; channels],
         _ => values,

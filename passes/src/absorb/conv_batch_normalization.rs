@@ -34,7 +34,7 @@ impl Rule for ConvBatchNormalization {
             let tensor = site.constant(site.input(slot)?);
             let tensor =
                 tensor.ok_or(Refused::Because("a parameter of BatchNormalization is no constant".into()))?;
-            numbers.push(tensor.to_f64s().map_err(|e| Refused::because(e.to_string()))?);
+            numbers.push(tensor.to_f64s()?);
         }
         let channels = conv.channels;
         let mut bias = conv.shift(site)?;
@@ -57,8 +57,7 @@ impl Rule for ConvBatchNormalization {
         let weights = &conv.weights;
         let (old, made) = (weights.byte_len(), weights.dtype().byte_len(channels).unwrap_or(usize::MAX));
         let scaled = conv.scaled(&factors)?;
-        let bias = Tensor::from_f64s(weights.dtype(), &[channels], &bias)
-            .map_err(|e| Refused::because(e.to_string()))?;
+        let bias = Tensor::from_f64s(weights.dtype(), &[channels], &bias)?;
         site.grow(old.saturating_add(made), conv.freed(site).saturating_add(made.saturating_mul(4)))?;
         let (scaled, bias) = (site.tensor(scaled), site.tensor(bias));
         let new = site.add(conv.op, &[conv.x, scaled, bias]);

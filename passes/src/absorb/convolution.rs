@@ -53,7 +53,7 @@ impl Convolution {
             None => vec![0.0; self.channels],
             Some(b) => {
                 let tensor = site.constant(b).ok_or(Refused::Because("the bias is no constant".into()))?;
-                tensor.to_f64s().map_err(|e| Refused::because(e.to_string()))?
+                tensor.to_f64s()?
             }
         };
         if shift.len() == self.channels { Ok(shift) } else { Err(Refused::NoMatch) }

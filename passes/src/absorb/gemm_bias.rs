@@ -1,5 +1,5 @@
 use crate::{Refused, Rule, Site};
-use oxidane_graph::{Dim, ValueId};
+use oxidane_graph::Dim;
 use oxidane_tensor::Tensor;
 
 /// A bias that is added behind the Reshape of a Gemm goes into the Gemm, where the Reshape keeps the last axis.
@@ -25,10 +25,9 @@ impl Rule for GemmBias {
             (Some(_), None) => (b, a),
             _ => return Err(Refused::NoMatch),
         };
-        let made_by = |v: ValueId, name| site.graph().value(v).producer().filter(|&id| site.is(id, name));
-        let reshape = made_by(shaped, "Reshape").ok_or(Refused::NoMatch)?;
+        let reshape = site.made_by(shaped, "Reshape").ok_or(Refused::NoMatch)?;
         let product = site.graph().node(reshape).input(0).ok_or(Refused::NoMatch)?;
-        let gemm = made_by(product, "Gemm").ok_or(Refused::NoMatch)?;
+        let gemm = site.made_by(product, "Gemm").ok_or(Refused::NoMatch)?;
         let node = site.graph().node(gemm);
         if node.input(2).is_some() {
             return Err(Refused::because("the Gemm has a bias already"));
@@ -48,7 +47,7 @@ impl Rule for GemmBias {
         if !row || after.last() != Some(&columns) {
             return Err(Refused::because("the summand is not one number for each column"));
         }
-        let row: Tensor = tensor.reshape(&[length]).map_err(|e| Refused::because(e.to_string()))?;
+        let row: Tensor = tensor.reshape(&[length])?;
         let (inputs, op) = ([node.input(0), node.input(1)], node.op().clone());
         let [Some(x), Some(w)] = inputs else { return Err(Refused::NoMatch) };
         let beta = site.op("Gemm", &op.attributes().with("beta", 1.0f32))?;

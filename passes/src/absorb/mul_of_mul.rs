@@ -31,7 +31,7 @@ fn build(site: &mut Site<'_>, found: &Match) -> Result<ValueId, Refused> {
     if ![p, q, p * q].iter().all(|f| MODEST.contains(&f.abs())) {
         return Err(Refused::because("a factor is very large or very small"));
     }
-    let product = Tensor::from_f64s(dtype, &shape, &[p * q]).map_err(|e| Refused::because(e.to_string()))?;
+    let product = Tensor::from_f64s(dtype, &shape, &[p * q])?;
     let product = site.tensor(product);
     let mul = site.node().op().clone();
     Ok(site.add(mul, &[x, product]))

@@ -95,7 +95,7 @@ impl Rule for SliceOfSlice {
         let mut inputs = vec![source];
         for (mut list, more) in first.into_iter().zip(second) {
             list.extend(more);
-            let tensor = Tensor::new(&[list.len()], &list).map_err(|e| Refused::because(e.to_string()))?;
+            let tensor = Tensor::new(&[list.len()], &list)?;
             inputs.push(site.tensor(tensor));
         }
         let new = site.add(slice, &inputs);
@@ -180,7 +180,7 @@ impl Rule for CastOfCast {
 
     fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
         let middle = site.input(0)?;
-        let inner = site.graph().value(middle).producer().filter(|&id| site.is(id, "Cast"));
+        let inner = site.made_by(middle, "Cast");
         let source = inner.and_then(|id| site.graph().node(id).input(0)).ok_or(Refused::NoMatch)?;
         let dtype = |v: ValueId| site.ty(v).and_then(|t| t.dtype());
         let (Some(from), Some(between)) = (dtype(source), dtype(middle)) else {

@@ -61,7 +61,7 @@ impl Rule for Reshape {
         if inferred && taken && !may_infer {
             return Err(Refused::because("nothing could be inferred where a size that is taken over is 0"));
         }
-        let target = Tensor::new(&[target.len()], &target).map_err(|e| Refused::because(e.to_string()))?;
+        let target = Tensor::new(&[target.len()], &target)?;
         let reshape = site.op("Reshape", &Attributes::new())?;
         let target = site.tensor(target);
         let new = site.add(reshape, &[source, target]);

@@ -18,12 +18,11 @@ impl Rule for TransposeBetweenReshapes {
     }
 
     fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
-        let made_by = |v, name| site.graph().value(v).producer().filter(|&id| site.is(id, name));
         let old = site.output(0)?;
         let turned = site.input(0)?;
-        let transpose = made_by(turned, "Transpose").ok_or(Refused::NoMatch)?;
+        let transpose = site.made_by(turned, "Transpose").ok_or(Refused::NoMatch)?;
         let merged = site.graph().node(transpose).input(0).ok_or(Refused::NoMatch)?;
-        let reshape = made_by(merged, "Reshape").ok_or(Refused::NoMatch)?;
+        let reshape = site.made_by(merged, "Reshape").ok_or(Refused::NoMatch)?;
         let source = site.graph().node(reshape).input(0).ok_or(Refused::NoMatch)?;
         let shape =
             |v| site.shape(v).map(Dims::from_slice).ok_or(Refused::Because("a shape is not known".into()));

@@ -1,6 +1,5 @@
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Attributes, Dim};
-use oxidane_tensor::Tensor;
 
 /// A Transpose that moves axes of size 1 only gives the elements in the same order: it is a Reshape.
 pub(crate) struct TransposeOfOnes;
@@ -57,9 +56,8 @@ impl Rule for TransposeOfOnes {
         if inferred && target.contains(&0) {
             return Err(Refused::because("nothing could be inferred where a size that is taken over is 0"));
         }
-        let target = Tensor::new(&[rank], &target).map_err(|e| Refused::because(e.to_string()))?;
         let reshape = site.op("Reshape", &Attributes::new())?;
-        let target = site.tensor(target);
+        let target = site.list(&target)?;
         let new = site.add(reshape, &[x, target]);
         site.replace(old, new)
     }

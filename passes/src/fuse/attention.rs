@@ -116,17 +116,12 @@ impl Rule for Attention {
         inputs.extend(mask.map(Some));
         let mut new = site.add_node(op, &inputs, 1)[0];
         if rank == 3 {
-            let axes = axes(site, &[0])?;
+            let axes = site.list(&[0])?;
             let squeeze = site.op("Squeeze", &Attributes::new())?;
             new = site.add(squeeze, &[new, axes]);
         }
         site.replace(site.output(0)?, new)
     }
-}
-
-/// The node of this name that makes a value.
-fn made_by(site: &Site<'_>, value: ValueId, name: &str) -> Option<NodeId> {
-    site.graph().value(value).producer().filter(|&id| site.is(id, name))
 }
 
 /// Whether nothing but the nodes that make the inner values, and the site's node, read one of them.
@@ -140,20 +135,20 @@ fn read_inside(site: &Site<'_>, value: ValueId, inner: &[ValueId]) -> bool {
 
 /// The Softmax behind the weights, through the guard that makes rows of NaN zero.
 fn softmax(site: &Site<'_>, weights: ValueId, inner: &mut Vec<ValueId>) -> Result<NodeId, Refused> {
-    if let Some(id) = made_by(site, weights, "Softmax") {
+    if let Some(id) = site.made_by(weights, "Softmax") {
         return Ok(id);
     }
-    let guard = made_by(site, weights, "Where").ok_or(Refused::NoMatch)?;
+    let guard = site.made_by(weights, "Where").ok_or(Refused::NoMatch)?;
     let [Some(condition), Some(zero), Some(value)] = site.graph().node(guard).inputs() else {
         return Err(Refused::NoMatch);
     };
     let (condition, zero, value) = (*condition, *zero, *value);
-    let nan = made_by(site, condition, "IsNaN").ok_or(Refused::NoMatch)?;
+    let nan = site.made_by(condition, "IsNaN").ok_or(Refused::NoMatch)?;
     if site.graph().node(nan).input(0) != Some(value) || site.scalar(zero) != Some(0.0) {
         return Err(Refused::NoMatch);
     }
     inner.extend([condition, value]);
-    made_by(site, value, "Softmax").ok_or(Refused::NoMatch)
+    site.made_by(value, "Softmax").ok_or(Refused::NoMatch)
 }
 
 /// Goes from the softmax back to the product.
@@ -195,7 +190,7 @@ fn scores(site: &Site<'_>, start: ValueId, inner: Vec<ValueId>) -> Result<Scores
                 value = on;
             }
             "Mul" | "Div" => {
-                if let Some(tanh) = made_by(site, input(0)?, "Tanh") {
+                if let Some(tanh) = site.made_by(input(0)?, "Tanh") {
                     // cap * tanh(x / cap)
                     let cap = site.scalar(input(1)?).filter(|c| *c > 0.0 && site.is(id, "Mul"));
                     let cap = cap.ok_or(Refused::NoMatch)?;
@@ -268,20 +263,20 @@ fn keys(site: &mut Site<'_>, kt: ValueId, rank: usize) -> Result<(ValueId, f64),
     let (mut value, mut scale) = unscaled(site, kt);
     // Axes of size 1 in front may have come behind the transposition.
     let mut views = 0;
-    if let Some(id) = made_by(site, value, "Reshape")
+    if let Some(id) = site.made_by(value, "Reshape")
         && let Some(before) = site.graph().node(id).input(0)
         && let (Some(from), Some(to)) = (site.shape(before), site.shape(value))
         && from.len() + 1 == to.len()
         && to[0] == Dim::known(1)
         && from == &to[1..]
-        && made_by(site, before, "Transpose").is_some()
+        && site.made_by(before, "Transpose").is_some()
     {
         (value, views) = (before, 1);
     }
     let own = rank - views;
     let mut perm: Vec<i64> = (0..own as i64).collect();
     perm.swap(own - 1, own - 2);
-    if let Some(id) = made_by(site, value, "Transpose") {
+    if let Some(id) = site.made_by(value, "Transpose") {
         let given: Vec<i64> = site.attribute(id, "perm").unwrap_or_else(|| (0..own as i64).rev().collect());
         if given.len() != own {
             return Err(Refused::NoMatch);
@@ -303,9 +298,9 @@ fn keys(site: &mut Site<'_>, kt: ValueId, rank: usize) -> Result<(ValueId, f64),
 
 /// What keys or values are repeated from for each group of heads.
 fn grouped(site: &Site<'_>, value: ValueId) -> Option<ValueId> {
-    let reshape = made_by(site, value, "Reshape")?;
+    let reshape = site.made_by(value, "Reshape")?;
     let expanded = site.graph().node(reshape).input(0)?;
-    let expand = made_by(site, expanded, "Expand")?;
+    let expand = site.made_by(expanded, "Expand")?;
     let lifted = site.graph().node(expand).input(0)?;
     let unsqueeze = site.graph().value(lifted).producer()?;
     let source = site.graph().node(unsqueeze).input(0)?;
@@ -329,8 +324,7 @@ fn mask(site: &mut Site<'_>, masks: &[Mask]) -> Result<Option<ValueId>, Refused>
             Mask::Added(value) => value,
             Mask::Chosen { condition, kept, other } => {
                 let dtype = site.constant(other).ok_or(Refused::NoMatch)?.dtype();
-                let zero =
-                    Tensor::from_f64s(dtype, &[], &[0.0]).map_err(|e| Refused::because(e.to_string()))?;
+                let zero = Tensor::from_f64s(dtype, &[], &[0.0])?;
                 let zero = site.tensor(zero);
                 let op = site.op("Where", &Attributes::new())?;
                 let (a, b) = if kept { (zero, other) } else { (other, zero) };
@@ -348,14 +342,9 @@ fn mask(site: &mut Site<'_>, masks: &[Mask]) -> Result<Option<ValueId>, Refused>
     Ok(sum)
 }
 
-fn axes(site: &mut Site<'_>, axes: &[i64]) -> Result<ValueId, Refused> {
-    let tensor = Tensor::new(&[axes.len()], axes).map_err(|e| Refused::because(e.to_string()))?;
-    Ok(site.tensor(tensor))
-}
-
 /// A value with an axis of size 1 in front.
 fn lifted(site: &mut Site<'_>, value: ValueId) -> Result<ValueId, Refused> {
-    let axes = axes(site, &[0])?;
+    let axes = site.list(&[0])?;
     let op = site.op("Unsqueeze", &Attributes::new())?;
     Ok(site.add(op, &[value, axes]))
 }

@@ -1,6 +1,5 @@
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Attributes, ValueId};
-use oxidane_tensor::Tensor;
 
 /// Attention whose inputs are transposed from rows of heads, and whose output is transposed back, takes the rows.
 pub(crate) struct AttentionHeads;
@@ -47,7 +46,7 @@ impl Rule for AttentionHeads {
         let attributes = attributes.with("q_num_heads", heads[0]).with("kv_num_heads", heads[1]);
         let op = site.op("Attention", &attributes)?;
         let mask = site.node().input(3);
-        let flat = target(site, &[0, 0, -1])?;
+        let flat = site.list(&[0, 0, -1])?;
         let mut inputs = Vec::with_capacity(4);
         for value in rows {
             let reshape = site.op("Reshape", &Attributes::new())?;
@@ -55,7 +54,7 @@ impl Rule for AttentionHeads {
         }
         inputs.extend(mask.map(Some));
         let new = site.add_node(op, &inputs, 1)[0];
-        let split = target(site, &[0, 0, heads[0], size])?;
+        let split = site.list(&[0, 0, heads[0], size])?;
         let reshape = site.op("Reshape", &Attributes::new())?;
         let new = site.add(reshape, &[new, split]);
         site.replace(out, new)
@@ -64,12 +63,7 @@ impl Rule for AttentionHeads {
 
 /// What is transposed to a value of heads.
 fn transposed(site: &Site<'_>, value: ValueId) -> Option<ValueId> {
-    let id = site.graph().value(value).producer().filter(|&id| site.is(id, "Transpose"))?;
+    let id = site.made_by(value, "Transpose")?;
     let perm: Vec<i64> = site.attribute(id, "perm")?;
     site.graph().node(id).input(0).filter(|_| perm == PERM)
-}
-
-fn target(site: &mut Site<'_>, sizes: &[i64]) -> Result<ValueId, Refused> {
-    let tensor = Tensor::new(&[sizes.len()], sizes).map_err(|e| Refused::because(e.to_string()))?;
-    Ok(site.tensor(tensor))
 }

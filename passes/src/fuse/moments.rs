@@ -57,7 +57,7 @@ pub(crate) fn reduced(site: &Site<'_>, axes: ValueId, rank: usize) -> Result<Vec
     let axes = site.known_ints(axes).ok_or(Refused::NoMatch)?;
     let mut places = Vec::with_capacity(axes.len());
     for axis in axes {
-        places.push(axis_index(axis, rank).map_err(|e| Refused::because(e.to_string()))?);
+        places.push(axis_index(axis, rank)?);
     }
     places.sort_unstable();
     places.dedup();
@@ -108,5 +108,5 @@ pub(crate) fn ones(site: &mut Site<'_>, dtype: DType, sizes: &[Dim]) -> Result<V
     let count = element_count(&sizes).unwrap_or(usize::MAX);
     site.grow(dtype.byte_len(count).unwrap_or(usize::MAX), 0)?;
     let ones = Tensor::from_f64s(dtype, &sizes, &vec![1.0; count]);
-    Ok(site.tensor(ones.map_err(|e| Refused::because(e.to_string()))?))
+    Ok(site.tensor(ones?))
 }

@@ -122,7 +122,7 @@ impl Codes {
 
 /// What a value is dequantized from.
 fn dequantized(site: &Site<'_>, value: ValueId) -> Result<Codes, Refused> {
-    let id = site.graph().value(value).producer().filter(|&id| site.is(id, "DequantizeLinear"));
+    let id = site.made_by(value, "DequantizeLinear");
     let id = id.ok_or(Refused::NoMatch)?;
     if site.ty(value).and_then(|t| t.dtype()) != Some(DType::F32) {
         return Err(Refused::because("the numbers are not of single precision"));
@@ -144,7 +144,7 @@ fn lowest(site: &Site<'_>, zero: ValueId) -> bool {
 
 /// The bias as whole numbers in the scale of the products.
 fn sums(site: &Site<'_>, bias: ValueId, a: &Codes, b: &Codes) -> Result<ValueId, Refused> {
-    let id = site.graph().value(bias).producer().filter(|&id| site.is(id, "DequantizeLinear"));
+    let id = site.made_by(bias, "DequantizeLinear");
     let id = id.ok_or(Refused::Because("the bias is not quantized".into()))?;
     let node = site.graph().node(id);
     let (codes, scale) = (node.input(0).ok_or(Refused::NoMatch)?, node.input(1).ok_or(Refused::NoMatch)?);

@@ -100,7 +100,7 @@ fn angles(site: &Site<'_>, value: ValueId, function: &str) -> Result<ValueId, Re
 fn spread(site: &mut Site<'_>, angles: ValueId, like: ValueId) -> Result<ValueId, Refused> {
     let shape = site.op("Shape", &Attributes::new().with("start", 0i64).with("end", 1i64))?;
     let batch = site.add(shape, &[like]);
-    let ones = Tensor::new(&[2], &[1i64, 1]).map_err(|e| Refused::because(e.to_string()))?;
+    let ones = Tensor::new(&[2], &[1i64, 1])?;
     let ones = site.tensor(ones);
     let concat = site.op("Concat", &Attributes::new().with("axis", 0i64))?;
     let target = site.add(concat, &[batch, ones]);

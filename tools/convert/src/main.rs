@@ -18,7 +18,7 @@ mod view;
 mod weights;
 mod writing;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -70,7 +70,7 @@ enum Command {
 /// The files of a command that rewrites.
 #[derive(Args, Clone)]
 struct Files {
-    /// The model: an ONNX file or text.
+    /// The model: an ONNX file, text or JSON.
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// Where to write; the ending says whether text (.onnxtxt, .txt, .text) or JSON (.json, .onnxjson).
@@ -104,12 +104,35 @@ impl Cli {
     }
 }
 
+/// The command with paragraphs of its help on one line each, which clap then breaks as wide as the terminal is; lists of
+/// examples keep their lines.
+fn reflowed(command: clap::Command) -> clap::Command {
+    let flow = |text: String| -> String {
+        let listed = |part: &str| part.lines().any(|line| line.starts_with("  "));
+        let parts = text.split("\n\n").map(|part| match listed(part) {
+            true => part.to_owned(),
+            false => part.replace('\n', " "),
+        });
+        parts.collect::<Vec<_>>().join("\n\n")
+    };
+    let (short, long) = (command.get_about().cloned(), command.get_long_about().cloned());
+    let mut command = command;
+    if let Some(short) = short {
+        command = command.about(flow(short.to_string()));
+    }
+    if let Some(long) = long {
+        command = command.long_about(flow(long.to_string()));
+    }
+    command.mut_subcommands(reflowed)
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = reflowed(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", oxidane_inspect::told(&error));
             match error.downcast_ref::<writing::Refused>() {
                 Some(_) => ExitCode::from(3),
                 None => ExitCode::FAILURE,

@@ -12,9 +12,9 @@ use std::process::ExitCode;
 
 /// Rewrites a model so that it is smaller and faster.
 ///
-/// At level `basic` every runtime can still run it: standard operators of the model's opset only, and the same
-/// results to the last bits. At level `full` nodes are fused for this project's runtime; where the model's opset
-/// has no such operator, name a later one with --opset.
+/// At level `basic` every runtime can still run it: standard operators of the model's opset only; arithmetic that goes
+/// into weights may change the last bits of results. At level `full` nodes are fused for this project's runtime, and a
+/// later opset is written, with a note, where the model's own does not have a fused operator.
 ///
 /// Examples:
 ///   onnx-convert optimize model.onnx small.onnx --level basic

@@ -6,7 +6,7 @@ use clap::Args;
 use oxidane::DType;
 use oxidane::graph::{Graph, NodeId};
 use oxidane::ops::control::call;
-use oxidane::passes::precision::{Converted, Kept, Precision, convert};
+use oxidane::passes::precision::{Converted, Kept, Precision, convert, largest};
 use oxidane_inspect::strain::{Strain, strain};
 use oxidane_inspect::verify::Reference;
 use oxidane_inspect::{say, several, size};
@@ -75,7 +75,7 @@ impl ToHalf {
         let tolerance = if dtype == DType::F16 { 1e-2 } else { 5e-2 };
         let most_error = self.writing.tolerance.unwrap_or(tolerance) / 4.0;
         let patterns: Vec<WildMatch> = self.keep.iter().map(|p| WildMatch::new(p)).collect();
-        let most = if dtype == DType::F16 { 65504.0 } else { f64::from(half::bf16::MAX.to_f32()) };
+        let most = largest(dtype);
         let keep = |path: &str, graph: &Graph, id: NodeId| -> Option<String> {
             let node = graph.node(id);
             if patterns.iter().any(|p| !node.name().is_empty() && p.matches(node.name())) {

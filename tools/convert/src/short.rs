@@ -13,10 +13,10 @@ use std::process::ExitCode;
 /// The short form: a model in, a model out.
 #[derive(Args)]
 pub(crate) struct Short {
-    /// The model: an ONNX file or text.
+    /// The model: an ONNX file, text or JSON.
     #[arg(value_name = "IN", required = true)]
     input: Option<PathBuf>,
-    /// Where to write; the ending says whether text (.onnxtxt, .txt, .text).
+    /// Where to write; the ending says whether text (.onnxtxt, .txt, .text) or JSON (.json, .onnxjson).
     #[arg(value_name = "OUT", required = true)]
     output: Option<PathBuf>,
     /// How much is rewritten.

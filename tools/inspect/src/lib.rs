@@ -26,6 +26,20 @@ macro_rules! say {
     }};
 }
 
+/// An error and what led to it, outermost first, without what the next one says again.
+pub fn told(error: &anyhow::Error) -> String {
+    let all: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let mut parts: Vec<&str> = Vec::new();
+    for (i, text) in all.iter().enumerate() {
+        let said = parts.last().is_some_and(|last| last.contains(text.as_str()));
+        let follows = all.get(i + 1).is_some_and(|next| next.contains(text.as_str()));
+        if !said && !follows {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
 /// `1 node`, `2 nodes`.
 pub fn several(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
@@ -55,6 +69,13 @@ pub fn size(n: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_told_once() {
+        let inner = anyhow::anyhow!("no such file");
+        let error = inner.context("cannot read a.onnx: no such file").context("a.onnx").context("step 2");
+        assert_eq!(told(&error), "step 2: cannot read a.onnx: no such file");
+    }
 
     #[test]
     fn numbers_read_well() {
