@@ -1,8 +1,11 @@
 use crate::canonical::dead::removable;
 use crate::site::{Log, Site, standard};
 use crate::{Options, Report, cost, label};
-use oxidane_graph::{Graph, GraphError, Id, Inference, MAX_DEPTH, NodeId, OpError, Type, ValueId, qualified};
+use oxidane_graph::{
+    Graph, GraphError, Id, Inference, MAX_DEPTH, Node, NodeId, OpError, Type, ValueId, qualified,
+};
 use oxidane_tensor::TensorError;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -140,6 +143,10 @@ impl Driver<'_> {
                 return;
             }
             let Some(node) = graph.get_node(id) else { continue };
+            let candidates = self.candidates(node);
+            if candidates.is_empty() && !work.stale.contains(&id) {
+                continue;
+            }
             let read = |v: &ValueId| graph.is_output(*v) || !graph.value(*v).uses().is_empty();
             if !node.outputs().iter().flatten().any(read) {
                 continue;
@@ -147,8 +154,7 @@ impl Driver<'_> {
             if work.stale.remove(&id) {
                 refresh(graph, walk, id, &mut work);
             }
-            let named = self.candidates(graph, id);
-            for rule in named {
+            for rule in candidates {
                 let rule = self.rules[rule];
                 let known = std::mem::take(walk);
                 let mut site = Site::new(graph, known, id, rule.name(), self.options.bounds, self.grown);
@@ -183,13 +189,13 @@ impl Driver<'_> {
     }
 
     /// The rules that are rooted at a node, in their order.
-    fn candidates(&self, graph: &Graph, id: NodeId) -> Vec<usize> {
-        let node = graph.node(id);
+    fn candidates(&self, node: &Node) -> SmallVec<[usize; 16]> {
         let named = match standard(node) {
             Some(name) => self.by_root.get(name),
             None => self.by_root.get(qualified(node.op().domain(), node.op().name()).as_str()),
         };
-        let mut all: Vec<usize> = named.into_iter().flatten().chain(&self.anywhere).copied().collect();
+        let mut all: SmallVec<[usize; 16]> =
+            named.into_iter().flatten().chain(&self.anywhere).copied().collect();
         all.sort_unstable();
         all
     }
@@ -198,8 +204,7 @@ impl Driver<'_> {
         if path.len() >= MAX_DEPTH {
             return;
         }
-        let holders: Vec<NodeId> =
-            graph.nodes().filter(|(_, n)| !n.bodies().is_empty()).map(|(id, _)| id).collect();
+        let holders: Vec<NodeId> = graph.holders().collect();
         for id in holders {
             for k in 0..graph.node(id).bodies().len() {
                 path.push(graph.body_path(id, k));

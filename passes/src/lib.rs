@@ -177,7 +177,7 @@ fn everywhere(
     if path.len() >= MAX_DEPTH {
         return;
     }
-    let holders: Vec<_> = graph.nodes().filter(|(_, n)| !n.bodies().is_empty()).map(|(id, _)| id).collect();
+    let holders: Vec<_> = graph.holders().collect();
     for id in holders {
         for k in 0..graph.node(id).bodies().len() {
             path.push(graph.body_path(id, k));

@@ -54,8 +54,7 @@ fn within(
     if depth >= MAX_DEPTH {
         return Ok(());
     }
-    let holders: Vec<NodeId> =
-        graph.nodes().filter(|(_, node)| !node.bodies().is_empty()).map(|(id, _)| id).collect();
+    let holders: Vec<NodeId> = graph.holders().collect();
     for id in holders {
         for k in 0..graph.node(id).bodies().len() {
             let mut body = std::mem::take(&mut graph.bodies_mut(id)[k]);

@@ -117,7 +117,8 @@ impl Report {
 }
 
 fn count(graph: &Graph) -> usize {
-    graph.nodes().map(|(_, n)| 1 + n.bodies().iter().map(count).sum::<usize>()).sum()
+    let bodies = graph.holders().flat_map(|id| graph.node(id).bodies());
+    graph.node_count() + bodies.map(count).sum::<usize>()
 }
 
 /// A table of the passes that fired, and how often; then the sums.

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 /// A typed index into an [`Arena`].
 pub trait Id: Copy + Eq + std::hash::Hash + fmt::Debug {
@@ -13,20 +14,21 @@ macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal),* $(,)?) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(u32);
+        pub struct $name(NonZeroU32);
 
         impl Id for $name {
             fn from_index(index: usize) -> Self {
-                $name(u32::try_from(index).expect("an arena holds less than 2^32 entities"))
+                let entry = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+                $name(entry.expect("an arena holds less than 2^32 - 1 entities"))
             }
             fn index(self) -> usize {
-                self.0 as usize
+                self.0.get() as usize - 1
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{}"), self.0)
+                write!(f, concat!($prefix, "{}"), self.index())
             }
         }
     )*};

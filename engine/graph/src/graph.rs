@@ -3,9 +3,8 @@ use crate::uses::Uses;
 use crate::{Node, NodeId, NodeSpec, Notes, Op, Place, Source, Type, Use, Value, ValueId, qualified};
 use oxidane_tensor::Tensor;
 use smallvec::SmallVec;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 /// A dataflow graph. Nodes and values live in arenas and refer to each other by id; only the methods here
 /// change them, and they keep both directions of every edge right.
@@ -18,6 +17,9 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
     by_name: HashMap<Arc<str>, ValueId>,
+    holders: BTreeSet<NodeId>,
+    /// What [`Graph::order`] found since the last change to an edge.
+    order: OnceLock<Vec<NodeId>>,
 }
 
 impl<I, T> std::fmt::Debug for Arena<I, T> {
@@ -63,6 +65,8 @@ impl Graph {
             inputs: Vec::new(),
             outputs: Vec::new(),
             by_name: HashMap::new(),
+            holders: BTreeSet::new(),
+            order: OnceLock::new(),
         }
     }
 
@@ -138,6 +142,11 @@ impl Graph {
         self.values.iter()
     }
 
+    /// The nodes with bodies, in the order in which they were added.
+    pub fn holders(&self) -> impl Iterator<Item = NodeId> {
+        self.holders.iter().copied()
+    }
+
     /// How many nodes there are, those of bodies not counted.
     pub fn node_count(&self) -> usize {
         self.nodes.live()
@@ -194,7 +203,8 @@ impl Graph {
         if !name.is_empty() && self.by_name.contains_key(name) {
             return Err(GraphError::NameTaken(name.to_owned()));
         }
-        let name: Arc<str> = Arc::from(name);
+        // Nearly all values that passes make are unnamed: their empty name is one for all, without an allocation.
+        let name: Arc<str> = if name.is_empty() { Arc::default() } else { Arc::from(name) };
         let value = Value {
             name: name.clone(),
             ty,
@@ -258,6 +268,8 @@ impl Graph {
         }
         let NodeSpec { op, inputs, outputs, captures, bodies, name, origin, notes } = spec;
         let notes = (!notes.is_empty()).then(|| Box::new(notes));
+        let holds = !bodies.is_empty();
+        self.order.take();
         let id = self.nodes.push(Node {
             name,
             op,
@@ -268,6 +280,9 @@ impl Graph {
             origin,
             notes,
         });
+        if holds {
+            self.holders.insert(id);
+        }
         for (slot, output) in outputs.iter().enumerate() {
             if let Some(value) = output.and_then(|v| self.values.get_mut(v)) {
                 value.source = Source::Node(id, slot);
@@ -275,7 +290,7 @@ impl Graph {
         }
         for (slot, input) in inputs.iter().enumerate() {
             if let Some(value) = input.and_then(|v| self.values.get_mut(v)) {
-                value.uses.insert(Use { node: id, slot });
+                value.uses.insert(Use { node: id, slot: slot as u32 });
             }
         }
         Ok(id)
@@ -285,9 +300,11 @@ impl Graph {
     /// go with it.
     pub fn remove_node(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(id) else { return };
+        self.order.take();
+        self.holders.remove(&id);
         for (slot, input) in node.inputs.iter().enumerate() {
             if let Some(value) = input.and_then(|v| self.values.get_mut(v)) {
-                value.uses.swap_remove(Use { node: id, slot });
+                value.uses.swap_remove(Use { node: id, slot: slot as u32 });
             }
         }
         for &output in node.outputs.iter().flatten() {
@@ -354,12 +371,13 @@ impl Graph {
     /// Lets a slot of a node read another value, or nothing.
     pub fn set_input(&mut self, node: NodeId, slot: usize, value: Option<ValueId>) {
         let Some(entry) = self.nodes.get_mut(node).and_then(|n| n.inputs.get_mut(slot)) else { return };
+        self.order.take();
         let old = std::mem::replace(entry, value);
         if let Some(old) = old.and_then(|v| self.values.get_mut(v)) {
-            old.uses.swap_remove(Use { node, slot });
+            old.uses.swap_remove(Use { node, slot: slot as u32 });
         }
         if let Some(new) = value.and_then(|v| self.values.get_mut(v)) {
-            new.uses.insert(Use { node, slot });
+            new.uses.insert(Use { node, slot: slot as u32 });
         }
     }
 
@@ -398,6 +416,9 @@ impl Graph {
     /// Replaces the bodies of a node.
     pub fn set_bodies(&mut self, node: NodeId, bodies: Vec<Graph>) {
         if let Some(n) = self.nodes.get_mut(node) {
+            if !bodies.is_empty() {
+                self.holders.insert(node);
+            }
             n.bodies = bodies;
         }
     }
@@ -419,6 +440,7 @@ impl Graph {
     /// Returns `false`, and changes nothing, where a graph output would have to lose its name: `new` is an
     /// input, a constant or an output itself. An Identity node can stand between then.
     pub fn replace_uses(&mut self, old: ValueId, new: ValueId) -> bool {
+        self.order.take();
         if old == new {
             return true;
         }
@@ -454,7 +476,7 @@ impl Graph {
             None => return false,
         };
         for u in uses.as_slice() {
-            if let Some(entry) = self.nodes.get_mut(u.node).and_then(|n| n.inputs.get_mut(u.slot)) {
+            if let Some(entry) = self.nodes.get_mut(u.node).and_then(|n| n.inputs.get_mut(u.slot as usize)) {
                 *entry = Some(new);
             }
         }
@@ -567,46 +589,52 @@ impl Graph {
         format!("{name}.{}", node.op.body_names().get(body).copied().unwrap_or("body"))
     }
 
-    /// The nodes so that each comes after those that it reads from, as close to the order of adding as that
-    /// allows.
+    /// The nodes so that each comes after those that it reads from: in the order of adding, but for a node that
+    /// reads from later ones, before which those come.
     ///
     /// # Errors
     /// Where there is a cycle: a node on it.
     pub fn order(&self) -> Result<Vec<NodeId>, NodeId> {
-        let mut seen = vec![false; self.nodes.bound()];
-        let sorted = self.nodes.iter().all(|(id, node)| {
-            seen[id.index()] = true;
-            let made = |v: &ValueId| self.values.get(*v).and_then(Value::producer);
-            node.inputs.iter().flatten().filter_map(made).all(|p| seen[p.index()])
-        });
-        if sorted {
-            return Ok(self.nodes.iter().map(|(id, _)| id).collect());
+        #[derive(Clone, Copy, PartialEq)]
+        enum Seen {
+            No,
+            Open,
+            Done,
         }
-        // Of the nodes that may come next the one that was added first does, which a depth-first walk such as
-        // petgraph's does not give; that one finds a node on a cycle.
-        let mut left = vec![0usize; self.nodes.bound()];
-        let mut ready = BinaryHeap::new();
-        for (id, node) in self.nodes.iter() {
-            let made = |v: &&ValueId| self.values.get(**v).is_some_and(|v| v.producer().is_some());
-            left[id.index()] = node.inputs.iter().flatten().filter(made).count();
-            if left[id.index()] == 0 {
-                ready.push(Reverse(id));
-            }
+        if let Some(order) = self.order.get() {
+            return Ok(order.clone());
         }
+        let mut seen = vec![Seen::No; self.nodes.bound()];
         let mut order = Vec::with_capacity(self.nodes.live());
-        while let Some(Reverse(id)) = ready.pop() {
-            order.push(id);
-            let outputs = self.nodes.get(id).map_or(&[][..], |n| &n.outputs);
-            for u in outputs.iter().flatten().filter_map(|&v| self.values.get(v)).flat_map(|v| v.uses()) {
-                left[u.node.index()] -= 1;
-                if left[u.node.index()] == 0 {
-                    ready.push(Reverse(u.node));
+        // The nodes that wait for one that they read from, each with its next slot to look at.
+        let mut open: Vec<(NodeId, &Node, usize)> = Vec::new();
+        for (first, node) in self.nodes.iter() {
+            if seen[first.index()] == Seen::No {
+                seen[first.index()] = Seen::Open;
+                open.push((first, node, 0));
+            }
+            'open: while let Some((id, node, at)) = open.last_mut() {
+                while let Some(&input) = node.inputs.get(*at) {
+                    *at += 1;
+                    let Some(maker) = input.and_then(|v| self.values.get(v)).and_then(Value::producer) else {
+                        continue;
+                    };
+                    match seen[maker.index()] {
+                        Seen::Done => {}
+                        Seen::Open => return Err(maker),
+                        Seen::No => {
+                            let Some(made) = self.nodes.get(maker) else { continue };
+                            seen[maker.index()] = Seen::Open;
+                            open.push((maker, made, 0));
+                            continue 'open;
+                        }
+                    }
                 }
+                seen[id.index()] = Seen::Done;
+                order.push(*id);
+                open.pop();
             }
         }
-        if order.len() == self.nodes.live() {
-            return Ok(order);
-        }
-        petgraph::algo::toposort(self, None).map_err(|cycle| cycle.node_id())
+        Ok(self.order.get_or_init(|| order).clone())
     }
 }

@@ -59,7 +59,7 @@ pub struct Use {
     /// The node that reads the value.
     pub node: NodeId,
     /// The input slot.
-    pub slot: usize,
+    pub slot: u32,
 }
 
 impl Value {

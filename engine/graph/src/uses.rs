@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn few_and_many() {
-        let entry = |i: usize| Use { node: NodeId::from_index(i), slot: i % 3 };
+        let entry = |i: usize| Use { node: NodeId::from_index(i), slot: i as u32 % 3 };
         let mut uses = Uses::default();
         for i in (0..40).chain(10..30) {
             uses.insert(entry(i));

@@ -52,7 +52,7 @@ impl Graph {
                         if matches!(v.source(), Source::Undefined) {
                             say(Some(id), format!("input {slot} is `{}`, which nothing defines", v.name()));
                         }
-                        if !v.is_used_by(Use { node: id, slot }) {
+                        if !v.is_used_by(Use { node: id, slot: slot as u32 }) {
                             say(Some(id), format!("the uses of `{}` do not list input {slot}", v.name()));
                         }
                     }
@@ -97,7 +97,7 @@ impl Graph {
         }
         for (id, value) in self.values() {
             for u in value.uses() {
-                if self.get_node(u.node).and_then(|n| n.input(u.slot)) != Some(id) {
+                if self.get_node(u.node).and_then(|n| n.input(u.slot as usize)) != Some(id) {
                     say(None, format!("`{}` lists a use that does not read it", value.name()));
                 }
             }

@@ -3,8 +3,7 @@ use oxidane_graph::{Graph, NodeId, Source};
 /// Moves constants that bodies capture into the bodies, so that kernels there see them as constants when they
 /// are bound.
 pub(crate) fn sink_constants(graph: &mut Graph) {
-    let nodes: Vec<NodeId> =
-        graph.nodes().filter(|(_, n)| !n.bodies().is_empty()).map(|(id, _)| id).collect();
+    let nodes: Vec<NodeId> = graph.holders().collect();
     for id in nodes {
         let node = graph.node(id);
         let first = node.inputs().len() - node.captures();

@@ -3,6 +3,7 @@ use crate::site::standard;
 use crate::{Report, label};
 use oxidane_graph::{Attribute, Attributes, Graph, Node, NodeId, Type, ValueId, same_tensor};
 use oxidane_tensor::Tensor;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -18,7 +19,7 @@ const COMPARED: usize = 4096;
 pub(crate) fn sweep(graph: &mut Graph, path: &[String], report: &mut Report) {
     merge_constants(graph);
     let Ok(order) = graph.order() else { return };
-    let mut seen: HashMap<u64, Vec<NodeId>> = HashMap::new();
+    let mut seen: HashMap<u64, SmallVec<[NodeId; 4]>> = HashMap::with_capacity(order.len());
     for id in order {
         let node = graph.node(id);
         if !node.bodies().is_empty() || node.outputs().is_empty() || !pure(node) {
@@ -73,8 +74,8 @@ fn same_call(a: &Node, b: &Node) -> bool {
 }
 
 /// The inputs, sorted where their order does not matter.
-fn inputs(node: &Node) -> Vec<Option<ValueId>> {
-    let mut inputs = node.inputs().to_vec();
+fn inputs(node: &Node) -> SmallVec<[Option<ValueId>; 4]> {
+    let mut inputs = SmallVec::from_slice(node.inputs());
     if matches!(standard(node), Some("Add" | "Mul" | "And" | "Or" | "Xor" | "Equal")) {
         inputs.sort_unstable();
     }
@@ -118,7 +119,7 @@ fn hash_tensor(tensor: &Tensor, state: &mut DefaultHasher) {
 
 /// Lets equal constants that are small, or share their bytes, be one. A constant that the graph gives out stays.
 fn merge_constants(graph: &mut Graph) {
-    let mut seen: HashMap<u64, Vec<ValueId>> = HashMap::new();
+    let mut seen: HashMap<u64, SmallVec<[ValueId; 4]>> = HashMap::new();
     let constants: Vec<ValueId> =
         graph.values().filter(|(_, v)| v.constant().is_some()).map(|(id, _)| id).collect();
     for id in constants {

@@ -43,7 +43,7 @@ pub(crate) fn sweep(graph: &mut Graph, path: &[String], report: &mut Report) {
         report.fire(NAME, path, id, called);
         graph.remove_node(id);
     }
-    let holders: Vec<NodeId> = graph.nodes().filter(|(_, n)| n.captures() > 0).map(|(id, _)| id).collect();
+    let holders: Vec<NodeId> = graph.holders().collect();
     for id in holders {
         drop_captures(graph, id);
     }
