@@ -11,6 +11,8 @@ pub fn cost(node: &Node) -> u64 {
             | "QLinearConv" | "Einsum" => 32,
             "Gemm" => 33,
             "LSTM" | "GRU" | "RNN" => 128,
+            // What the turns give is put together at the end.
+            "Loop" | "Scan" => 4 + 4 * node.outputs().len() as u64,
             name if name.starts_with("Reduce") || name == "Softmax" || name == "LogSoftmax" => 8,
             name if name.ends_with("Normalization") => 12,
             // No scores in memory: less than the two products and the softmax that it stands for.

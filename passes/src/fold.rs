@@ -1,7 +1,8 @@
 //! What is constant is computed: nodes of constant inputs by the interpreter, shapes by what inference knows,
-//! and conditionals of a known condition by the branch they take.
+//! conditionals of a known condition by the branch they take, and loops of one turn by their body.
 
 use crate::canonical::dead::pure;
+use crate::site::{scalar, standard};
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Attributes, Dim, Graph, NodeSpec, Source, ValueId};
 use oxidane_ops::Interpreter;
@@ -10,7 +11,7 @@ use oxidane_tensor::{DType, Datum, Tensor};
 use std::collections::HashMap;
 
 pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
-    vec![Box::new(Branch), Box::new(Fold)]
+    vec![Box::new(Branch), Box::new(LoopOnce), Box::new(Fold)]
 }
 
 struct Fold;
@@ -171,42 +172,114 @@ impl Rule for Branch {
         let captured: Vec<Option<ValueId>> = node.captured().to_vec();
         let outputs: Vec<Option<ValueId>> = node.outputs().to_vec();
         let results = inline(site, &body, &captured)?;
-        if results.len() < outputs.len() {
-            return Err(Refused::because("the branch gives fewer outputs than the node"));
+        give(site, &outputs, &results)
+    }
+}
+
+/// A Loop that takes one turn, by its count or because its body says so: the body takes its place.
+struct LoopOnce;
+
+impl Rule for LoopOnce {
+    fn name(&self) -> &'static str {
+        "loop_once"
+    }
+
+    fn doc(&self) -> &'static str {
+        "replaces a Loop that takes exactly one turn by its body"
+    }
+
+    fn roots(&self) -> &[&'static str] {
+        &["Loop"]
+    }
+
+    fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
+        let node = site.node();
+        let known = |slot: usize| match node.input(slot) {
+            Some(value) => site.scalar(value).map(Some),
+            None => Some(None),
+        };
+        let body = node.bodies().first().cloned().ok_or(Refused::NoMatch)?;
+        // What is not known may forbid the first turn; a count or condition that is left out does not.
+        let (Some(count), Some(begin)) = (known(0), known(1)) else { return Err(Refused::NoMatch) };
+        let begins = count.is_none_or(|c| c >= 1.0) && begin.is_none_or(|c| c != 0.0);
+        let ends = count == Some(1.0) || body.outputs().first().is_some_and(|&v| stops(&body, v));
+        if !begins || !ends {
+            return Err(Refused::NoMatch);
         }
-        // A result that cannot carry the name of an output of the graph, or stands for two of the node's
-        // outputs, goes through an Identity.
-        let mut pairs: Vec<(ValueId, ValueId)> = Vec::new();
-        for (old, result) in outputs.iter().zip(results) {
-            let Some(old) = *old else { continue };
-            let taken = pairs.iter().any(|p| p.1 == result);
-            let through = site.graph().is_output(old) && (taken || !site.graph().may_replace(old, result));
-            let new = match through {
-                true => {
-                    let identity = site.op("Identity", &Attributes::new())?;
-                    site.add(identity, &[result])
-                }
-                false => result,
-            };
-            pairs.push((old, new));
+        let carried = node.formal_inputs().get(2..).unwrap_or_default().to_vec();
+        let captured = node.captured().to_vec();
+        let outputs: Vec<Option<ValueId>> = node.outputs().to_vec();
+        let mut inputs = vec![
+            Some(site.tensor(Tensor::scalar(0i64))),
+            Some(site.tensor(Tensor::from_bools(&[], &[true])?)),
+        ];
+        inputs.extend(carried.iter().chain(&captured));
+        let mut results = inline(site, &body, &inputs)?;
+        if results.is_empty() {
+            return Err(Refused::NoMatch);
         }
-        for &(old, new) in &pairs {
-            if let (Some(a), Some(b)) = (site.ty(old), site.ty(new))
-                && !a.agrees(b)
-            {
-                return Err(Refused::because("the branch gives another type than the node declares"));
+        results.remove(0);
+        // Of a scan output the turn gives the only element.
+        for (result, output) in results.iter_mut().zip(&outputs).skip(carried.len()) {
+            if output.is_some() {
+                let (unsqueeze, axes) = (site.op("Unsqueeze", &Attributes::new())?, site.list(&[0])?);
+                *result = site.add(unsqueeze, &[*result, axes]);
             }
         }
-        for (old, new) in pairs {
-            site.replace(old, new)?;
-        }
-        Ok(())
+        give(site, &outputs, &results)
     }
+}
+
+/// Whether a condition that a body gives is always false.
+fn stops(body: &Graph, condition: ValueId) -> bool {
+    let value = body.value(condition);
+    let constant = match value.producer().map(|id| body.node(id)) {
+        Some(node) if standard(node) == Some("Identity") => {
+            node.input(0).and_then(|v| body.value(v).constant())
+        }
+        Some(_) => None,
+        None => value.constant(),
+    };
+    constant.and_then(scalar) == Some(0.0)
+}
+
+/// Lets the results of an inlined body stand for the outputs of the site's node.
+fn give(site: &mut Site<'_>, outputs: &[Option<ValueId>], results: &[ValueId]) -> Result<(), Refused> {
+    if results.len() < outputs.len() {
+        return Err(Refused::because("the body gives fewer outputs than the node"));
+    }
+    // A result that cannot carry the name of an output of the graph, or stands for two of the node's
+    // outputs, goes through an Identity.
+    let mut pairs: Vec<(ValueId, ValueId)> = Vec::new();
+    for (old, &result) in outputs.iter().zip(results) {
+        let Some(old) = *old else { continue };
+        let taken = pairs.iter().any(|p| p.1 == result);
+        let through = site.graph().is_output(old) && (taken || !site.graph().may_replace(old, result));
+        let new = match through {
+            true => {
+                let identity = site.op("Identity", &Attributes::new())?;
+                site.add(identity, &[result])
+            }
+            false => result,
+        };
+        pairs.push((old, new));
+    }
+    for &(old, new) in &pairs {
+        if let (Some(a), Some(b)) = (site.ty(old), site.ty(new))
+            && !a.agrees(b)
+        {
+            return Err(Refused::because("the body gives another type than the node declares"));
+        }
+    }
+    for (old, new) in pairs {
+        site.replace(old, new)?;
+    }
+    Ok(())
 }
 
 /// Copies the nodes of a body into the site's graph; gives the values that stand for its outputs.
 fn inline(site: &mut Site<'_>, body: &Graph, inputs: &[Option<ValueId>]) -> Result<Vec<ValueId>, Refused> {
-    let broken = || Refused::because("the branch does not hold together");
+    let broken = || Refused::because("the body does not hold together");
     let mut mapped: HashMap<ValueId, ValueId> = HashMap::new();
     for (&inner, outer) in body.inputs().iter().zip(inputs) {
         mapped.extend(outer.map(|outer| (inner, outer)));

@@ -260,6 +260,32 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
+    /// As [`Site::replace`], for several values at once: all of them, or none.
+    ///
+    /// # Errors
+    /// Where one of them cannot be replaced; nothing is changed then.
+    pub fn replace_all(&mut self, pairs: &[(ValueId, ValueId)]) -> Result<(), Refused> {
+        for (at, &(old, new)) in pairs.iter().enumerate() {
+            let twice = self.graph().is_output(old)
+                && pairs[..at].iter().any(|&(other, same)| same == new && self.graph().is_output(other));
+            if twice || !self.graph().may_replace(old, new) {
+                return Err(Refused::Because(
+                    "a result is an output of the graph, and its source is an input, a constant or another output"
+                        .into(),
+                ));
+            }
+            if let (Some(a), Some(b)) = (self.ty(old), self.ty(new))
+                && let Err(why) = Type::meet(b, a)
+            {
+                return Err(Refused::because(format!("types differ: {why}")));
+            }
+        }
+        for &(old, new) in pairs {
+            self.replace(old, new)?;
+        }
+        Ok(())
+    }
+
     /// Lets the slots of the node read other values.
     pub fn set_inputs(&mut self, inputs: &[Option<ValueId>]) {
         self.commit();

@@ -7,6 +7,7 @@ pub(crate) mod dead;
 mod identity;
 mod quantize_of_dequantize;
 mod reshape;
+mod split_and_concat;
 mod transpose_between_reshapes;
 mod transpose_of_ones;
 
@@ -21,6 +22,8 @@ pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
         Box::new(transpose_of_ones::TransposeOfOnes),
         Box::new(chain::SliceOfSlice),
         Box::new(chain::ConcatOfConcat),
+        Box::new(split_and_concat::SplitOfConcat),
+        Box::new(split_and_concat::ConcatOfSplit),
         Box::new(chain::CastOfCast),
         Box::new(cast_of_sizes::CastOfSizes),
         Box::new(quantize_of_dequantize::QuantizeOfDequantize),
