@@ -41,37 +41,53 @@ ids! {
     ValueId "v",
 }
 
-/// Entities by id. Removed entities leave a hole, so that ids stay valid and are never used twice.
+/// Entities that lie together; a power of two.
+const CHUNK: usize = 1024;
+
+/// Entities by id. Removed entities leave a hole, so that ids stay valid and are never used twice. They lie in chunks,
+/// all of them full but the last: a graph that grows moves none but those of its first chunk.
 #[derive(Clone)]
 pub(crate) struct Arena<I, T> {
-    slots: Vec<Option<T>>,
+    chunks: Vec<Vec<Option<T>>>,
     live: usize,
     id: PhantomData<I>,
 }
 
 impl<I: Id, T> Arena<I, T> {
     pub(crate) fn new() -> Self {
-        Arena { slots: Vec::new(), live: 0, id: PhantomData }
+        Arena { chunks: Vec::new(), live: 0, id: PhantomData }
     }
 
     pub(crate) fn push(&mut self, entity: T) -> I {
-        self.slots.push(Some(entity));
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(Some(entity)),
+            last => {
+                // Most graphs, bodies above all, stay far below one chunk.
+                let mut chunk = Vec::with_capacity(if last.is_some() { CHUNK } else { 0 });
+                chunk.push(Some(entity));
+                self.chunks.push(chunk);
+            }
+        }
         self.live += 1;
-        I::from_index(self.slots.len() - 1)
+        I::from_index(self.bound() - 1)
     }
 
     pub(crate) fn remove(&mut self, id: I) -> Option<T> {
-        let gone = self.slots.get_mut(id.index())?.take();
+        let gone = self.slot_mut(id)?.take();
         self.live -= usize::from(gone.is_some());
         gone
     }
 
     pub(crate) fn get(&self, id: I) -> Option<&T> {
-        self.slots.get(id.index())?.as_ref()
+        self.chunks.get(id.index() / CHUNK)?.get(id.index() % CHUNK)?.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, id: I) -> Option<&mut T> {
-        self.slots.get_mut(id.index())?.as_mut()
+        self.slot_mut(id)?.as_mut()
+    }
+
+    fn slot_mut(&mut self, id: I) -> Option<&mut Option<T>> {
+        self.chunks.get_mut(id.index() / CHUNK)?.get_mut(id.index() % CHUNK)
     }
 
     /// How many entities are alive.
@@ -81,10 +97,13 @@ impl<I: Id, T> Arena<I, T> {
 
     /// One more than the largest index that was ever used.
     pub(crate) fn bound(&self) -> usize {
-        self.slots.len()
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (I, &T)> {
-        self.slots.iter().enumerate().filter_map(|(i, e)| Some((I::from_index(i), e.as_ref()?)))
+        self.chunks.iter().enumerate().flat_map(|(at, chunk)| {
+            let id = move |i: usize| I::from_index(at * CHUNK + i);
+            chunk.iter().enumerate().filter_map(move |(i, entity)| Some((id(i), entity.as_ref()?)))
+        })
     }
 }
