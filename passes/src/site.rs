@@ -97,6 +97,14 @@ impl<'a> Site<'a> {
         self.ty(value)?.shape()
     }
 
+    /// The number of axes of a value.
+    ///
+    /// # Errors
+    /// Where it is not known.
+    pub fn rank(&self, value: ValueId) -> Result<usize, Refused> {
+        self.shape(value).map(<[_]>::len).ok_or(Refused::Because("the rank is not known".into()))
+    }
+
     /// The tensor of a value, where it is constant.
     pub fn constant(&self, value: ValueId) -> Option<&Tensor> {
         self.build.inference().constant(self.graph(), value)

@@ -31,8 +31,7 @@ impl Rule for TransposeOfTranspose {
     fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
         let inner = before(site, site.input(0)?, "Transpose")?;
         let source = site.graph().node(inner).input(0).ok_or(Refused::NoMatch)?;
-        let rank =
-            site.shape(source).map(<[_]>::len).ok_or(Refused::Because("the rank is not known".into()))?;
+        let rank = site.rank(source)?;
         let order = |id: NodeId| -> Result<Vec<usize>, Refused> {
             let reversed = || (0..rank as i64).rev().collect();
             let perm: Vec<i64> = site.attribute(id, "perm").unwrap_or_else(reversed);
@@ -85,8 +84,7 @@ impl Rule for SliceOfSlice {
     fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
         let inner = before(site, site.input(0)?, "Slice")?;
         let source = site.graph().node(inner).input(0).ok_or(Refused::NoMatch)?;
-        let rank =
-            site.shape(source).map(<[_]>::len).ok_or(Refused::Because("the rank is not known".into()))?;
+        let rank = site.rank(source)?;
         let (first, second) = (ranges(site, inner, rank)?, ranges(site, site.id(), rank)?);
         if first[2].iter().any(|axis| second[2].contains(axis)) {
             return Err(Refused::because("both slices are along the same axis"));

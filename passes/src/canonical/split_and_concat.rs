@@ -5,12 +5,7 @@ use oxidane_graph::{NodeId, ValueId, axis_index};
 
 /// The axis of a Split or Concat, counted from the front.
 fn axis(site: &Site<'_>, id: NodeId, rank: usize) -> Result<usize, Refused> {
-    axis_index(site.attribute::<i64>(id, "axis").unwrap_or(0), rank)
-        .map_err(|e| Refused::because(e.to_string()))
-}
-
-fn rank(site: &Site<'_>, value: ValueId) -> Result<usize, Refused> {
-    site.shape(value).map(<[_]>::len).ok_or(Refused::Because("the rank is not known".into()))
+    Ok(axis_index(site.attribute::<i64>(id, "axis").unwrap_or(0), rank)?)
 }
 
 /// A Split of a Concat at the seams gives the pieces.
@@ -32,7 +27,7 @@ impl Rule for SplitOfConcat {
     fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
         let whole = site.input(0)?;
         let concat = site.made_by(whole, "Concat").ok_or(Refused::NoMatch)?;
-        let rank = rank(site, whole)?;
+        let rank = site.rank(whole)?;
         let axis_of_both = axis(site, site.id(), rank)?;
         let (pieces, parts) = (site.graph().node(concat).inputs(), site.node().outputs());
         if axis(site, concat, rank)? != axis_of_both || pieces.len() != parts.len() {
@@ -77,7 +72,7 @@ impl Rule for ConcatOfSplit {
             return Err(Refused::NoMatch);
         }
         let whole = site.graph().node(split).input(0).ok_or(Refused::NoMatch)?;
-        let rank = rank(site, whole)?;
+        let rank = site.rank(whole)?;
         if axis(site, split, rank)? != axis(site, site.id(), rank)? {
             return Err(Refused::because("the axes differ"));
         }

@@ -55,7 +55,7 @@ impl Rule for Attention {
         let (weights, v) = (site.input(0)?, site.input(1)?);
         let mut inner = vec![weights];
         let softmax = softmax(site, weights, &mut inner)?;
-        let rank = site.shape(site.output(0)?).ok_or(Refused::Because("the rank is not known".into()))?.len();
+        let rank = site.rank(site.output(0)?)?;
         if !(3..=4).contains(&rank) {
             return Err(Refused::because("attention has three or four axes"));
         }
