@@ -40,6 +40,8 @@ pub struct Convolution {
     small: OnceLock<Result<Winograd, KernelError>>,
     large: OnceLock<Result<Winograd, KernelError>>,
     depthwise: Option<Depthwise>,
+    /// Direct sums (0) or minimal filtering by tiles of this side, where that was asked for.
+    forced: Option<usize>,
 }
 
 impl Convolution {
@@ -102,7 +104,14 @@ impl Convolution {
             small: OnceLock::new(),
             large: OnceLock::new(),
             depthwise,
+            forced: None,
         })
+    }
+
+    /// The same convolution by direct sums (0) or, for windows of 3 x 3, by minimal filtering of tiles of side 2 or 4,
+    /// whatever would be chosen. For measuring.
+    pub fn by_tiles_of(self, side: usize) -> Convolution {
+        Convolution { forced: Some(side), ..self }
     }
 
     /// Spatial sizes of the output for those of the input.
@@ -152,7 +161,7 @@ impl Convolution {
             }
             Err(error) => Err(error.clone()),
         };
-        match winograd::choose(&self.spec, self.input, &sizes) {
+        match winograd::choose(&self.spec, self.input, &sizes, self.forced) {
             Some(4) => kept(self.large.get_or_init(|| Winograd::new::<4>(&self.spec, &self.weights)), out),
             Some(_) => kept(self.small.get_or_init(|| Winograd::new::<2>(&self.spec, &self.weights)), out),
             None => match self.direct.get_or_init(|| Direct::new(&self.spec, self.input, &self.weights)) {

@@ -13,9 +13,12 @@ use crate::isa::{LANES, Vector, Work, dispatch};
 use oxidane_pool::{Cells, Pool as Threads};
 
 /// The tile that pays for a convolution, by its side; `None` where direct sums are quicker.
-pub(super) fn choose(spec: &Spec, input: Input, sizes: &Sizes) -> Option<usize> {
+pub(super) fn choose(spec: &Spec, input: Input, sizes: &Sizes, forced: Option<usize>) -> Option<usize> {
     if spec.groups != 1 || input != Input::Blocked || !spec.is_three_by_three() {
         return None;
+    }
+    if let Some(side) = forced {
+        return Some(side).filter(|side| [2, 4].contains(side));
     }
     let (inputs, outputs) = (spec.inputs, spec.outputs);
     if inputs < 32 || outputs < 32 {
