@@ -24,6 +24,12 @@ pub fn cost(node: &Node) -> u64 {
             "FusedGemm" => 33,
             _ => 8,
         },
+        "oxidane" => match node.op().name() {
+            // Whether a change of layout pays is counted where it is decided.
+            "Block" | "Unblock" => 0,
+            "Conv" => 32,
+            _ => 4,
+        },
         _ => 8,
     };
     node.bodies().iter().map(graph_cost).fold(own, u64::saturating_add)

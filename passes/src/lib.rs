@@ -16,6 +16,7 @@ mod cost;
 mod driver;
 mod fold;
 mod fuse;
+mod layout;
 mod lower;
 mod options;
 pub mod pattern;
@@ -45,6 +46,8 @@ pub enum Stage {
     Absorb,
     /// Several nodes become one that does the same in fewer passes over memory.
     Fuse,
+    /// Tensors lie as kernels like them best, in operators that no file has; only when a model is compiled.
+    Layout,
 }
 
 /// A pass by name, for listing and switching off.
@@ -80,6 +83,7 @@ pub fn passes() -> Vec<Pass> {
         .chain(rules(Stage::Fold))
         .chain(rules(Stage::Absorb))
         .chain(rules(Stage::Fuse))
+        .chain(rules(Stage::Layout))
         .collect()
 }
 
@@ -90,6 +94,7 @@ pub fn rules(stage: Stage) -> Vec<Box<dyn Rule>> {
         Stage::Fold => fold::rules(),
         Stage::Absorb => absorb::rules(),
         Stage::Fuse => fuse::rules(),
+        Stage::Layout => layout::rules(),
     }
 }
 
@@ -123,6 +128,21 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
         run.canonical(graph);
     }
     infer(graph);
+    report.finish(graph);
+    report
+}
+
+/// Lays tensors out for this project's own kernels, in operators of the domain `oxidane` that are not to be written to a
+/// file. It comes last, on a graph that [`optimize`] has left, right before the graph is compiled.
+pub fn layout(graph: &mut Graph, options: &Options) -> Report {
+    let mut report = Report::new(graph);
+    if let Err(problems) = graph.verify() {
+        report.unfit = problems.0.first().map(ToString::to_string);
+        return report;
+    }
+    let mut run = Run { options, report: &mut report, walk: Inference::default() };
+    run.walk.graph(graph);
+    run.rules(Stage::Layout, graph);
     report.finish(graph);
     report
 }

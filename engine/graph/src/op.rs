@@ -68,6 +68,12 @@ pub trait Op: Any + Debug + Send + Sync {
         &[]
     }
 
+    /// The inputs whose constants the kernel keeps in a form of its own: it is given them as they lie in the file,
+    /// perhaps unaligned, when it is chosen, and does not see them when it runs.
+    fn packs(&self) -> &[usize] {
+        &[]
+    }
+
     /// The gradient with respect to each input, from those of the outputs (`None` is zero), emitted as
     /// standard operators; `None` for an input that carries no derivative.
     ///

@@ -3,6 +3,7 @@
 use oxidane_kernels::blocked::{Convolution, Input, Spec};
 use oxidane_kernels::window::Window;
 use oxidane_pool::Pool;
+use oxidane_tensor::Tensor;
 use std::time::Instant;
 
 fn main() {
@@ -46,7 +47,8 @@ fn main() {
         let channels = if inputs < 8 { inputs } else { inputs.next_multiple_of(16) };
         let x: Vec<f32> = (0..channels * size * size).map(|i| (i % 23) as f32 - 11.0).collect();
         let weights = vec![0.01f32; outputs * inputs / groups * kernel * kernel];
-        let make = || Convolution::new(&spec, input, &weights, None, None).unwrap();
+        let tensor = Tensor::new(&[weights.len()], &weights).unwrap();
+        let make = || Convolution::new(&spec, input, &tensor, None, None).unwrap();
         let out_size = spec.window.output(&[size, size], false).unwrap()[0];
         let mut out = vec![0.0; outputs.next_multiple_of(16) * out_size * out_size];
         let work = 2.0 * (weights.len() * out_size * out_size) as f64;

@@ -134,10 +134,11 @@ impl Plan {
             let bodies = graph.take_bodies(id);
             let node = graph.node(id);
             let mut operands = Vec::with_capacity(node.inputs().len());
-            for &input in node.inputs() {
+            for (slot, &input) in node.inputs().iter().enumerate() {
                 operands.push(match input {
                     None => None,
                     Some(v) => match graph.value(v).source() {
+                        Source::Constant(_) if node.op().packs().contains(&slot) => None,
                         Source::Constant(tensor) => Some(Operand::Constant(match dense.get(&v) {
                             Some(t) => t.clone(),
                             None => {

@@ -24,7 +24,7 @@ use crate::{Function, KernelError};
 use depthwise::Depthwise;
 use direct::Direct;
 use oxidane_pool::Pool as Threads;
-use oxidane_tensor::{Buffer, Shape};
+use oxidane_tensor::{Buffer, DType, Shape, Tensor};
 use shape::Sizes;
 use std::sync::OnceLock;
 use winograd::Winograd;
@@ -35,7 +35,8 @@ pub struct Convolution {
     input: Input,
     bias: Vec<f32>,
     after: After,
-    weights: Vec<f32>,
+    /// As they were given: further forms are made of them when sizes ask for it.
+    weights: Tensor,
     direct: OnceLock<Result<Direct, KernelError>>,
     small: OnceLock<Result<Winograd, KernelError>>,
     large: OnceLock<Result<Winograd, KernelError>>,
@@ -63,15 +64,15 @@ impl Convolution {
         }
     }
 
-    /// Packs `weights`, dense as in ONNX (outputs, inputs / groups, kernel...). `function` is applied after the bias
-    /// and the sum.
+    /// With `weights` as in ONNX (outputs, inputs / groups, kernel...), which are packed when the sizes of the first run
+    /// tell for what. `function` is applied after the bias and the sum.
     ///
     /// # Errors
-    /// When slices have not the size that the spec says, there is no kernel, or no memory.
+    /// When weights or bias have not the size that the spec says, there is no kernel, or no memory.
     pub fn new(
         spec: &Spec,
         input: Input,
-        weights: &[f32],
+        weights: &Tensor,
         bias: Option<&[f32]>,
         function: Option<Function>,
     ) -> Result<Convolution, KernelError> {
@@ -79,6 +80,7 @@ impl Convolution {
         let fits = Convolution::fits(spec, input)
             && spec.outputs.checked_mul(spec.inputs / spec.groups).and_then(|n| n.checked_mul(taps))
                 == Some(weights.len())
+            && weights.dtype() == DType::F32
             && bias.is_none_or(|b| b.len() == spec.outputs);
         if !fits {
             return Err(KernelError::Shape(format!(
@@ -91,7 +93,7 @@ impl Convolution {
             padded[..bias.len()].copy_from_slice(bias);
         }
         let depthwise = match spec.is_depthwise() && input == Input::Blocked {
-            true => Some(Depthwise::new(spec, weights)?),
+            true => Some(Depthwise::new(spec, weights.to_dense()?.slice()?)?),
             false => None,
         };
         Ok(Convolution {
@@ -99,7 +101,7 @@ impl Convolution {
             input,
             bias: padded,
             after: After::new(function),
-            weights: if depthwise.is_some() { Vec::new() } else { weights.to_vec() },
+            weights: weights.clone(),
             direct: OnceLock::new(),
             small: OnceLock::new(),
             large: OnceLock::new(),
@@ -154,24 +156,19 @@ impl Convolution {
             depthwise.run(threads, &call, out);
             return Ok(());
         }
-        let kept = |result: &Result<Winograd, KernelError>, out: &mut [f32]| match result {
-            Ok(winograd) => {
-                winograd.run(threads, &call, out);
-                Ok(())
-            }
-            Err(error) => Err(error.clone()),
-        };
-        match winograd::choose(&self.spec, self.input, &sizes, self.forced) {
-            Some(4) => kept(self.large.get_or_init(|| Winograd::new::<4>(&self.spec, &self.weights)), out),
-            Some(_) => kept(self.small.get_or_init(|| Winograd::new::<2>(&self.spec, &self.weights)), out),
-            None => match self.direct.get_or_init(|| Direct::new(&self.spec, self.input, &self.weights)) {
-                Ok(direct) => {
-                    direct.run(threads, &call, out);
-                    Ok(())
-                }
-                Err(error) => Err(error.clone()),
-            },
+        let side = winograd::choose(&self.spec, self.input, &sizes, self.forced);
+        if let Some(side) = side {
+            let kept = if side == 2 { &self.small } else { &self.large };
+            let made =
+                kept.get_or_init(|| Winograd::new(&self.spec, self.weights.to_dense()?.slice()?, side));
+            made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
+            return Ok(());
         }
+        let kept = &self.direct;
+        let made =
+            kept.get_or_init(|| Direct::new(&self.spec, self.input, self.weights.to_dense()?.slice()?));
+        made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
+        Ok(())
     }
 }
 

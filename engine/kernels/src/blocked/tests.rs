@@ -60,6 +60,10 @@ fn slow(spec: &Spec, batch: usize, spatial: &[usize], x: &[f32], w: &[f32], bias
     y
 }
 
+fn tensor(values: &[f32]) -> Tensor {
+    Tensor::new(&[values.len()], values).unwrap()
+}
+
 fn window(kernel: &[usize], strides: &[i64], dilations: &[i64], pads: &[i64]) -> Window {
     Window::new(kernel, strides, dilations, pads).unwrap()
 }
@@ -71,7 +75,7 @@ fn check(spec: &Spec, input: Input, batch: usize, spatial: &[usize], function: O
     let x = noise(batch * spec.inputs * positions, 1);
     let w = noise(spec.outputs * spec.inputs / spec.groups * taps, 2);
     let bias = noise(spec.outputs, 3);
-    let convolution = Convolution::new(spec, input, &w, Some(&bias), function).unwrap();
+    let convolution = Convolution::new(spec, input, &tensor(&w), Some(&bias), function).unwrap();
     let out_positions: usize = convolution.output(spatial).unwrap().iter().product();
     let seen = match input {
         Input::Dense => x.clone(),
@@ -214,7 +218,7 @@ fn check_winograd<const M: usize>(spec: &Spec, spatial: &[usize]) {
     let seen = blocked(1, spec.inputs, positions, &x);
     let want = slow(spec, 1, spatial, &x, &w, &bias);
     let most = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let winograd = Winograd::new::<M>(spec, &w).unwrap();
+    let winograd = Winograd::new(spec, &w, M).unwrap();
     let call = Call { sizes: &sizes, x: &seen, sum: None, bias: &bias, after: After::Nothing };
     for width in [1, 2] {
         let mut out = vec![7.0; sizes.output_len()];
@@ -286,8 +290,9 @@ fn poolings() {
 fn wrong_sizes_are_errors() {
     let threads = Threads::sequential();
     let spec = spec(1, 16, 16, window(&[3, 3], &[], &[], &[]));
-    assert!(Convolution::new(&spec, Input::Blocked, &[0.0; 5], None, None).is_err());
-    let convolution = Convolution::new(&spec, Input::Blocked, &[0.0; 16 * 16 * 9], None, None).unwrap();
+    assert!(Convolution::new(&spec, Input::Blocked, &tensor(&[0.0; 5]), None, None).is_err());
+    let convolution =
+        Convolution::new(&spec, Input::Blocked, &tensor(&[0.0; 16 * 16 * 9]), None, None).unwrap();
     assert!(convolution.run(&threads, 1, &[2, 2], &[0.0; 64], None, &mut []).is_err());
     assert!(convolution.run(&threads, 1, &[3, 3], &[0.0; 64], None, &mut [0.0; 16]).is_err());
     assert!(block(&threads, 1, 3, 4, &[0.0; 11], &mut [0.0; 64]).is_err());

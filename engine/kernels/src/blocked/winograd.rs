@@ -66,8 +66,8 @@ pub(super) struct Winograd {
 const GROUP: usize = 192 * 1024;
 
 impl Winograd {
-    pub(super) fn new<const M: usize>(spec: &Spec, weights: &[f32]) -> Result<Winograd, KernelError> {
-        let t = M + 2;
+    pub(super) fn new(spec: &Spec, weights: &[f32], m: usize) -> Result<Winograd, KernelError> {
+        let t = m + 2;
         let inputs = spec.inputs;
         let depth = inputs.next_multiple_of(LANES);
         let vectors = dispatch(Vectors).min(spec.outputs.div_ceil(LANES)).max(1);
@@ -78,13 +78,16 @@ impl Winograd {
         let mut made = [0.0; 36];
         for (at, w) in weights.chunks_exact(9).enumerate() {
             let (o, c) = (at / inputs, at % inputs);
-            transform_weights::<M>(w, &mut made);
+            match m {
+                2 => transform_weights(w, &SMALL, &mut made),
+                _ => transform_weights(w, &LARGE, &mut made),
+            }
             let panel = &mut lines[o / line * t * t * depth * line..];
             for (i, &v) in made[..t * t].iter().enumerate() {
                 panel[(i * depth + c) * line + o % line] = v;
             }
         }
-        Ok(Winograd { packed, vectors, m: M })
+        Ok(Winograd { packed, vectors, m })
     }
 
     pub(super) fn run(&self, threads: &Threads, call: &Call<'_>, out: &mut [f32]) {
@@ -150,27 +153,25 @@ impl Work for Rows {
     }
 }
 
+/// G of F(2x2, 3x3).
+const SMALL: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+/// G of F(4x4, 3x3).
+const LARGE: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
 /// `G w G^T` for one pair of channels, in double precision.
-fn transform_weights<const M: usize>(w: &[f32], out: &mut [f32; 36]) {
-    const SMALL: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-    const LARGE: [[f64; 3]; 6] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
-    let g: &[[f64; 3]] = if M == 2 { &SMALL } else { &LARGE };
-    for (i, left) in g.iter().enumerate() {
-        for (j, right) in g.iter().enumerate() {
-            let mut sum = 0.0;
-            for a in 0..3 {
-                for b in 0..3 {
-                    sum += left[a] * right[b] * f64::from(w[a * 3 + b]);
-                }
-            }
-            out[i * g.len() + j] = sum as f32;
+fn transform_weights<const T: usize>(w: &[f32], g: &[[f64; 3]; T], out: &mut [f32; 36]) {
+    let w: [f64; 9] = std::array::from_fn(|i| f64::from(w[i]));
+    let half = g.map(|g| [0, 1, 2].map(|j| g[0] * w[j] + g[1] * w[3 + j] + g[2] * w[6 + j]));
+    for (half, out) in half.iter().zip(out.chunks_exact_mut(T)) {
+        for (g, out) in g.iter().zip(out) {
+            *out = (half[0] * g[0] + half[1] * g[1] + half[2] * g[2]) as f32;
         }
     }
 }
