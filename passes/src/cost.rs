@@ -24,6 +24,11 @@ pub fn cost(node: &Node) -> u64 {
             "FusedGemm" => 33,
             _ => 8,
         },
+        // Whatever follows them is done while their results are in registers.
+        "oxidane" => match node.op().name() {
+            "Product" => 32,
+            _ => 8,
+        },
         _ => 8,
     };
     node.bodies().iter().map(graph_cost).fold(own, u64::saturating_add)

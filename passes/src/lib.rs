@@ -4,7 +4,7 @@
 //! comes back only to what was touched. [`Pattern`]s describe a neighbourhood as an expression. A sweep
 //! (dead code, common subexpressions) looks at a whole graph once. [`optimize`] runs them in the order
 //! canonical, fold, absorb, fuse, in the bodies of control flow as well, and tells in its [`Report`] what each did and
-//! why not.
+//! why not; [`prepare`] then writes the graph in operators of this engine.
 //!
 //! The graph keeps its interface: names, order and types of its inputs and outputs, and symbolic sizes.
 
@@ -16,6 +16,7 @@ mod cost;
 mod driver;
 mod fold;
 mod fuse;
+mod layout;
 mod lower;
 mod options;
 pub mod pattern;
@@ -45,6 +46,8 @@ pub enum Stage {
     Absorb,
     /// Several nodes become one that does the same in fewer passes over memory.
     Fuse,
+    /// Operators of this engine alone, in a graph that is about to run ([`prepare`]).
+    Layout,
 }
 
 /// A pass by name, for listing and switching off.
@@ -80,6 +83,7 @@ pub fn passes() -> Vec<Pass> {
         .chain(rules(Stage::Fold))
         .chain(rules(Stage::Absorb))
         .chain(rules(Stage::Fuse))
+        .chain(rules(Stage::Layout))
         .collect()
 }
 
@@ -90,6 +94,7 @@ pub fn rules(stage: Stage) -> Vec<Box<dyn Rule>> {
         Stage::Fold => fold::rules(),
         Stage::Absorb => absorb::rules(),
         Stage::Fuse => fuse::rules(),
+        Stage::Layout => layout::rules(),
     }
 }
 
@@ -123,6 +128,26 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
         run.canonical(graph);
     }
     infer(graph);
+    report.finish(graph);
+    report
+}
+
+/// Writes an optimized graph in the operators of this engine, for a session of its own: no file takes it. Does nothing
+/// below [`Level::Full`], and leaves a graph that does not hold together as it is.
+pub fn prepare(graph: &mut Graph, options: &Options) -> Report {
+    let mut report = Report::new(graph);
+    if let Err(problems) = graph.verify() {
+        report.unfit = problems.0.first().map(ToString::to_string);
+        return report;
+    }
+    if options.level() >= Level::Full {
+        let mut run = Run { options, report: &mut report, walk: Inference::default() };
+        run.walk.graph(graph);
+        if run.rules(Stage::Layout, graph) {
+            remove_dead(graph);
+        }
+        infer(graph);
+    }
     report.finish(graph);
     report
 }

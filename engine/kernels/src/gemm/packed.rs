@@ -8,7 +8,7 @@ use super::tile::{self, Finish, Left, Tile, pack_rows};
 use super::{Matrix, SMALL_WORK, work};
 use crate::scratch::with_scratch;
 use crate::{Function, KernelError, Operand};
-use oxidane_pool::{Cells, Pool};
+use oxidane_pool::{Cells, Pool, Stop};
 use std::ops::Range;
 
 /// What is done to a product before it is written: `function(alpha * product + out + bias + residual)`, each part
@@ -48,7 +48,7 @@ impl Epilogue<'_> {
         self.function.filter(|_| self.clamp().is_none())
     }
 
-    fn check(&self, m: usize, n: usize) -> Result<(), KernelError> {
+    pub(super) fn check(&self, m: usize, n: usize) -> Result<(), KernelError> {
         let fits = self.bias.is_none_or(|b| b.len() == n)
             && self.residual.is_none_or(|r| Some(r.len()) == m.checked_mul(n));
         if fits {
@@ -77,6 +77,13 @@ impl Packed {
     /// # Errors
     /// When there is no memory for it.
     pub fn new(pool: &Pool, b: Matrix<'_, f32>) -> Result<Packed, KernelError> {
+        Packed::of(pool, b)
+    }
+
+    /// As [`Packed::new`] for floats at any byte.
+    pub(crate) fn of<T: Loose>(pool: &Pool, b: Matrix<'_, T>) -> Result<Packed, KernelError> {
+        // A loop that ends early would leave floats unwritten.
+        let pool = &pool.with_stop(Stop::default());
         let (_, line) = tile::size();
         let (depth, cols) = (b.rows, b.cols);
         let panel = depth * line;
@@ -138,6 +145,26 @@ impl std::fmt::Debug for Packed {
     }
 }
 
+/// A float as it may lie in a file.
+pub(crate) trait Loose: Copy + Send + Sync {
+    /// The float.
+    fn float(self) -> f32;
+}
+
+impl Loose for f32 {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+impl Loose for [u8; 4] {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        f32::from_ne_bytes(self)
+    }
+}
+
 /// Floats that a packing task writes at least.
 const PACK_TASK: usize = 1 << 16;
 
@@ -147,12 +174,19 @@ fn skip(start: *const f32) -> usize {
 }
 
 /// Packs rows `from..from + depth` of the columns from `col` on, zeros beyond the last column.
-fn pack_panel(b: &Matrix<'_, f32>, from: usize, depth: usize, col: usize, line: usize, to: &mut [f32]) {
+fn pack_panel<T: Loose>(
+    b: &Matrix<'_, T>,
+    from: usize,
+    depth: usize,
+    col: usize,
+    line: usize,
+    to: &mut [f32],
+) {
     let width = line.min(b.cols - col);
     if b.col_step == 1 {
         for (p, to) in to.chunks_exact_mut(line).enumerate() {
             let source = &b.data[(from + p) * b.row_step + col..][..width];
-            to[..width].copy_from_slice(source);
+            to.iter_mut().zip(source).for_each(|(cell, v)| *cell = v.float());
             to[width..].fill(0.0);
         }
         return;
@@ -169,10 +203,10 @@ fn pack_panel(b: &Matrix<'_, f32>, from: usize, depth: usize, col: usize, line: 
             let source = &b.data[first * b.row_step + (col + j) * b.col_step..];
             if b.row_step == 1 {
                 let cells = to[j..].iter_mut().step_by(line);
-                cells.zip(&source[..rows]).for_each(|(cell, &v)| *cell = v);
+                cells.zip(&source[..rows]).for_each(|(cell, v)| *cell = v.float());
             } else {
                 let cells = to[j..].iter_mut().step_by(line);
-                cells.enumerate().for_each(|(p, cell)| *cell = source[p * b.row_step]);
+                cells.enumerate().for_each(|(p, cell)| *cell = source[p * b.row_step].float());
             }
         }
     }
@@ -587,6 +621,20 @@ impl Job<'_> {
                 }
             }
         }
+    }
+}
+
+/// Does to part of row `i` of a result of `n` columns, from column `col` on, what comes after the product.
+pub(super) fn finish_rows(epilogue: &Epilogue<'_>, cells: &mut [f32], i: usize, n: usize, col: usize) {
+    let add = |cells: &mut [f32], from: &[f32]| cells.iter_mut().zip(from).for_each(|(c, v)| *c += v);
+    if let Some(bias) = epilogue.bias {
+        add(cells, &bias[col..]);
+    }
+    if let Some(other) = epilogue.residual {
+        add(cells, &other[i * n + col..]);
+    }
+    if let Some(function) = epilogue.function {
+        apply(function, cells);
     }
 }
 
