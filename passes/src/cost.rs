@@ -24,10 +24,11 @@ pub fn cost(node: &Node) -> u64 {
             "FusedGemm" => 33,
             _ => 8,
         },
+        // Whatever follows them is done while their results are in registers.
         "oxidane" => match node.op().name() {
             // Whether a change of layout pays is counted where it is decided.
             "Block" | "Unblock" => 0,
-            "Conv" => 32,
+            "Conv" | "Product" => 32,
             _ => 4,
         },
         _ => 8,

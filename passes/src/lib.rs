@@ -46,7 +46,8 @@ pub enum Stage {
     Absorb,
     /// Several nodes become one that does the same in fewer passes over memory.
     Fuse,
-    /// Tensors lie as kernels like them best, in operators that no file has; only when a model is compiled.
+    /// Operators of this engine alone, on tensors that lie as kernels like them best; only when a model is compiled
+    /// ([`layout()`]).
     Layout,
 }
 
@@ -132,17 +133,22 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
     report
 }
 
-/// Lays tensors out for this project's own kernels, in operators of the domain `oxidane` that are not to be written to a
-/// file. It comes last, on a graph that [`optimize`] has left, right before the graph is compiled.
+/// Writes an optimized graph in the operators of this engine's own kernels (domain `oxidane`), for a session: no file takes
+/// it. Does nothing below [`Level::Full`], and leaves a graph that does not hold together as it is.
 pub fn layout(graph: &mut Graph, options: &Options) -> Report {
     let mut report = Report::new(graph);
     if let Err(problems) = graph.verify() {
         report.unfit = problems.0.first().map(ToString::to_string);
         return report;
     }
-    let mut run = Run { options, report: &mut report, walk: Inference::default() };
-    run.walk.graph(graph);
-    run.rules(Stage::Layout, graph);
+    if options.level() >= Level::Full {
+        let mut run = Run { options, report: &mut report, walk: Inference::default() };
+        run.walk.graph(graph);
+        if run.rules(Stage::Layout, graph) {
+            remove_dead(graph);
+        }
+        infer(graph);
+    }
     report.finish(graph);
     report
 }

@@ -273,6 +273,7 @@ static ROOMS: &[&Room] = &[
     &native::conv::ROOM,
     &native::global_average_pool::ROOM,
     &native::pool::ROOM,
+    &native::product::ROOM,
     &native::unblock::ROOM,
 ];
 

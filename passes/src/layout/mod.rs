@@ -1,13 +1,13 @@
-//! Channels in blocks of 16: convolutions become those of the domain `oxidane`, and what stands between them stays in
-//! blocks.
+//! Operators of this engine alone take the places of standard ones, in a graph that is about to run.
 //!
-//! A convolution alone is written as Block, Conv, Unblock. Every other rule moves an Unblock further down, through
+//! Channels lie in blocks of 16: a convolution alone is written as Block, Conv, Unblock. Every other rule moves an Unblock further down, through
 //! what works on blocks as well, until it meets a Block and both go. The stage runs when a model is compiled and never on
 //! a model that is written to a file.
 
 mod conv;
 mod elementwise;
 mod pool;
+mod product;
 
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Attributes, Dim, NodeId, ValueId};
@@ -15,7 +15,7 @@ use oxidane_ops::native::DOMAIN;
 use oxidane_tensor::DType;
 
 pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
-    vec![
+    let mut all: Vec<Box<dyn Rule>> = vec![
         Box::new(Cancel),
         Box::new(conv::BlockConv),
         Box::new(conv::ConvFunction),
@@ -25,7 +25,9 @@ pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
         Box::new(elementwise::Concat),
         Box::new(pool::Windows),
         Box::new(pool::Means),
-    ]
+    ];
+    all.extend(product::rules());
+    all
 }
 
 /// Blocks that were just undone.

@@ -8,7 +8,7 @@ use super::tile::{self, Finish, Left, Tile, pack_rows};
 use super::{Matrix, SMALL_WORK, work};
 use crate::scratch::with_scratch;
 use crate::{Function, KernelError, Operand};
-use oxidane_pool::{Cells, Pool};
+use oxidane_pool::{Cells, Pool, Stop};
 use std::ops::Range;
 
 /// What is done to a product before it is written: `function(alpha * product + out + bias + residual)`, each part
@@ -48,7 +48,7 @@ impl Epilogue<'_> {
         self.function.filter(|_| self.clamp().is_none())
     }
 
-    fn check(&self, m: usize, n: usize) -> Result<(), KernelError> {
+    pub(super) fn check(&self, m: usize, n: usize) -> Result<(), KernelError> {
         let fits = self.bias.is_none_or(|b| b.len() == n)
             && self.residual.is_none_or(|r| Some(r.len()) == m.checked_mul(n));
         if fits {
@@ -77,6 +77,13 @@ impl Packed {
     /// # Errors
     /// When there is no memory for it.
     pub fn new(pool: &Pool, b: Matrix<'_, f32>) -> Result<Packed, KernelError> {
+        Packed::of(pool, b)
+    }
+
+    /// As [`Packed::new`] for floats at any byte.
+    pub(crate) fn of<T: Loose>(pool: &Pool, b: Matrix<'_, T>) -> Result<Packed, KernelError> {
+        // A loop that ends early would leave floats unwritten.
+        let pool = &pool.with_stop(Stop::default());
         let (_, line) = tile::size();
         let (depth, cols) = (b.rows, b.cols);
         let panel = depth * line;
@@ -138,6 +145,26 @@ impl std::fmt::Debug for Packed {
     }
 }
 
+/// A float as it may lie in a file.
+pub(crate) trait Loose: Copy + Send + Sync {
+    /// The float.
+    fn float(self) -> f32;
+}
+
+impl Loose for f32 {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+impl Loose for [u8; 4] {
+    #[inline(always)]
+    fn float(self) -> f32 {
+        f32::from_ne_bytes(self)
+    }
+}
+
 /// Floats that a packing task writes at least.
 const PACK_TASK: usize = 1 << 16;
 
@@ -147,12 +174,19 @@ fn skip(start: *const f32) -> usize {
 }
 
 /// Packs rows `from..from + depth` of the columns from `col` on, zeros beyond the last column.
-fn pack_panel(b: &Matrix<'_, f32>, from: usize, depth: usize, col: usize, line: usize, to: &mut [f32]) {
+fn pack_panel<T: Loose>(
+    b: &Matrix<'_, T>,
+    from: usize,
+    depth: usize,
+    col: usize,
+    line: usize,
+    to: &mut [f32],
+) {
     let width = line.min(b.cols - col);
     if b.col_step == 1 {
         for (p, to) in to.chunks_exact_mut(line).enumerate() {
             let source = &b.data[(from + p) * b.row_step + col..][..width];
-            to[..width].copy_from_slice(source);
+            to.iter_mut().zip(source).for_each(|(cell, v)| *cell = v.float());
             to[width..].fill(0.0);
         }
         return;
@@ -169,10 +203,10 @@ fn pack_panel(b: &Matrix<'_, f32>, from: usize, depth: usize, col: usize, line: 
             let source = &b.data[first * b.row_step + (col + j) * b.col_step..];
             if b.row_step == 1 {
                 let cells = to[j..].iter_mut().step_by(line);
-                cells.zip(&source[..rows]).for_each(|(cell, &v)| *cell = v);
+                cells.zip(&source[..rows]).for_each(|(cell, v)| *cell = v.float());
             } else {
                 let cells = to[j..].iter_mut().step_by(line);
-                cells.enumerate().for_each(|(p, cell)| *cell = source[p * b.row_step]);
+                cells.enumerate().for_each(|(p, cell)| *cell = source[p * b.row_step].float());
             }
         }
     }
@@ -230,23 +264,27 @@ pub fn product_packed(
     product(pool, a, Right::Packed(b.panels()), epilogue, out)
 }
 
-/// Steps of the inner dimension that a block has at most.
+/// Steps of the inner dimension that a block has at most: its rows of the left side stay in the first-level cache.
 const DEPTH: usize = 512;
+
+/// Panels that are worked on together: a block of them stays in the second-level cache.
+const GROUP: usize = 8;
 
 /// Rows from which on they are shared out rather than the columns.
 const MANY_ROWS: usize = 448;
 
-/// Rows that such a task takes at most.
+/// Rows that such a task takes at most, and floats of the left side.
 const TASK_ROWS: usize = 168;
-
-/// Panels that are finished together: a function then sees rows of some length.
-const GROUP: usize = 8;
+const TASK_FLOATS: usize = 1 << 18;
 
 /// Tasks that a product is cut into where it is large enough, so that threads end at the same time.
 const TASKS: usize = 16;
 
 /// Blocks of rows that read the right side where it lies rather than pack it.
 const IN_PLACE: usize = 2;
+
+/// Columns up to which packing the left side costs more than it gains.
+const FEW_COLUMNS: usize = 512;
 
 /// As [`product_packed`] for any right side.
 pub(crate) fn product(
@@ -361,11 +399,18 @@ impl<'a> Side<'a> {
 }
 
 impl Job<'_> {
-    /// Packs the left side once and shares out panels, and rows where there are few panels.
+    /// Whether the left side is read where it lies: packing pays only where many columns use it, or where its rows
+    /// would get into each other's way in the cache.
+    fn reads_in_place(&self, a: &Matrix<'_, f32>, blocks: usize) -> bool {
+        let crowded = a.row_step % 1024 == 0 && a.rows > 4;
+        a.col_step == 1 && !crowded && (blocks == 1 || self.n <= FEW_COLUMNS)
+    }
+
+    /// Prepares the left side once and shares out panels, and rows where there are few panels.
     fn by_columns(&self, pool: &Pool, a: Matrix<'_, f32>, b: Right<'_>) {
         let (m, k) = (a.rows, self.k);
         let count = m.div_ceil(self.height);
-        if count == 1 && a.col_step == 1 {
+        if self.reads_in_place(&a, count) {
             return self.share_columns(pool, Side::Rows(a.data, a.row_step), m, count, b);
         }
         with_scratch(m * k, |packed: &mut [f32]| {
@@ -376,7 +421,7 @@ impl Job<'_> {
                     let rows = part(m, count, i);
                     // SAFETY: blocks are disjoint.
                     let to = unsafe { cells.piece(rows.start * k, rows.len() * k) };
-                    pack_rows(&a.part(rows.start, rows.len(), 0, k), 0, k, to);
+                    pack_rows(&a.part(rows.start, rows.len(), 0, k), to);
                 }
             });
             self.share_columns(pool, Side::Packed { floats: packed, depth: k, from: 0 }, m, count, b);
@@ -388,162 +433,208 @@ impl Job<'_> {
         let tasks = (work(m, self.k, self.n) / SMALL_WORK).clamp(1, TASKS);
         let across = tasks.min(panels);
         let down = (tasks / across).clamp(1, count);
+        let strip = Strip { side, row: 0, rows: m, count };
         pool.for_each(across * down, &|task| {
             let blocks = part(count, down, task / across);
-            let panels = part(panels, across, task % across);
-            for (from, depth) in self.steps() {
-                let strip = Strip { side: side.after(from), row: 0, rows: m, count };
-                // SAFETY: tasks have rows or columns of their own.
-                unsafe { self.tiles(&strip, blocks.clone(), &b, panels.clone(), from, depth) };
-            }
+            // SAFETY: tasks have rows or columns of their own.
+            unsafe { self.strip(&strip, blocks, &b, part(panels, across, task % across)) };
         });
     }
 
-    /// Shares out rows; each task packs its own.
+    /// Shares out rows; each task prepares its own.
     fn by_rows(&self, pool: &Pool, a: Matrix<'_, f32>, b: Panels<'_>) {
-        let m = a.rows;
-        let tasks = m.div_ceil(TASK_ROWS).next_multiple_of(2);
+        let (m, k) = (a.rows, self.k);
+        let tasks =
+            m.div_ceil((TASK_FLOATS / k.max(1)).clamp(4 * self.height, TASK_ROWS)).next_multiple_of(2);
         let panels = self.n.div_ceil(self.line);
         pool.for_each(tasks, &|task| {
             let range = part(m, tasks, task);
             let (row, rows) = (range.start, range.len());
             let count = rows.div_ceil(self.height);
-            let longest = self.k.min(DEPTH);
-            with_scratch(rows * longest, |packed: &mut [f32]| {
-                for (from, depth) in self.steps() {
-                    for i in 0..count {
-                        let block = part(rows, count, i);
-                        let to = &mut packed[block.start * depth..block.end * depth];
-                        pack_rows(&a.part(row + block.start, block.len(), from, depth), 0, depth, to);
-                    }
-                    let side = Side::Packed { floats: packed, depth, from: 0 };
-                    let strip = Strip { side, row, rows, count };
-                    for group in (0..panels).step_by(GROUP) {
-                        let group = group..(group + GROUP).min(panels);
-                        // SAFETY: tasks have rows of their own.
-                        unsafe { self.tiles(&strip, 0..count, &Right::Packed(b), group, from, depth) };
-                    }
+            let a = a.part(row, rows, 0, k);
+            let run = |side: Side<'_>| {
+                let strip = Strip { side, row, rows, count };
+                // SAFETY: tasks have rows of their own.
+                unsafe { self.strip(&strip, 0..count, &Right::Packed(b), 0..panels) };
+            };
+            if self.reads_in_place(&a, count) {
+                return run(Side::Rows(a.data, a.row_step));
+            }
+            with_scratch(rows * k, |packed: &mut [f32]| {
+                for i in 0..count {
+                    let block = part(rows, count, i);
+                    let to = &mut packed[block.start * k..block.end * k];
+                    pack_rows(&a.part(block.start, block.len(), 0, k), to);
                 }
+                run(Side::Packed { floats: packed, depth: k, from: 0 });
             });
         });
     }
 
-    /// The blocks of the inner dimension: first step and number of steps; one even where there are no steps.
-    fn steps(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (k, count) = (self.k, self.k.div_ceil(DEPTH).max(1));
-        (0..count).map(move |i| part(k, count, i)).map(|r| (r.start, r.len()))
-    }
-
-    /// The tiles of some blocks of a strip and some panels over `depth` steps from `from` on, and their function.
+    /// Some blocks of a strip and some panels, over all steps, and the function of their sums.
     ///
     /// # Safety
     /// Nobody else uses these places of the result.
-    unsafe fn tiles(
+    unsafe fn strip(&self, strip: &Strip<'_>, blocks: Range<usize>, b: &Right<'_>, panels: Range<usize>) {
+        let rows = part(strip.rows, strip.count, blocks.start).start
+            ..part(strip.rows, strip.count, blocks.end - 1).end;
+        // One block even where there are no steps.
+        let count = self.k.div_ceil(DEPTH).max(1);
+        for first in panels.clone().step_by(GROUP) {
+            let group = first..(first + GROUP).min(panels.end);
+            for i in 0..count {
+                let steps = part(self.k, count, i);
+                // SAFETY: the caller's promise.
+                unsafe { self.group(strip, blocks.clone(), b, group.clone(), &steps) };
+            }
+            if let Some(function) = self.epilogue.further() {
+                let col = group.start * self.line;
+                let width = (group.end * self.line).min(self.n) - col;
+                for row in rows.clone() {
+                    // SAFETY: the caller's promise.
+                    apply(function, unsafe { self.cells.piece((strip.row + row) * self.n + col, width) });
+                }
+            }
+        }
+    }
+
+    /// Some blocks of a strip and a group of panels, over some steps.
+    ///
+    /// # Safety
+    /// Nobody else uses these places of the result.
+    unsafe fn group(
         &self,
         strip: &Strip<'_>,
         blocks: Range<usize>,
         b: &Right<'_>,
-        panels: Range<usize>,
-        from: usize,
-        depth: usize,
+        group: Range<usize>,
+        steps: &Range<usize>,
     ) {
-        let last = from + depth == self.k;
-        for i in panels.clone() {
-            let col = i * self.line;
-            let cols = self.line.min(self.n - col);
-            match b {
-                Right::Packed(b) => {
-                    let panel = b.panel(i, from);
-                    let next =
-                        if i + 1 < panels.end { b.panel(i + 1, from).as_ptr() } else { std::ptr::null() };
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        self.column(strip, blocks.clone(), panel, self.line, next, col, cols, from, depth)
-                    }
-                }
-                Right::Matrix(b) if b.col_step == 1 && cols == self.line && blocks.len() <= IN_PLACE => {
-                    let panel = b.data.get(from * b.row_step + col..).unwrap_or(&[]);
-                    let next = std::ptr::null();
-                    // SAFETY: the caller's promise; a `Matrix` was checked when it was made.
-                    unsafe {
-                        self.column(strip, blocks.clone(), panel, b.row_step, next, col, cols, from, depth)
-                    }
-                }
-                Right::Matrix(b) => aligned_scratch(depth * self.line, |panel| {
-                    pack_panel(b, from, depth, col, self.line, panel);
-                    let next = std::ptr::null();
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        self.column(strip, blocks.clone(), panel, self.line, next, col, cols, from, depth)
-                    }
-                }),
-            }
-        }
-        if let Some(function) = self.epilogue.further().filter(|_| last) {
-            let rows = part(strip.rows, strip.count, blocks.start).start
-                ..part(strip.rows, strip.count, blocks.end - 1).end;
-            let col = panels.start * self.line;
-            let width = (panels.end * self.line).min(self.n) - col;
-            for row in rows {
+        match *b {
+            Right::Packed(b) => {
+                let panel = |i: usize| (b.panel(i, steps.start), self.line);
+                // What comes next: the same panels further on, or those behind them.
+                let size = group.len() * self.line;
+                let next = |i: usize| match steps.end < self.k {
+                    true => b.panel(i, steps.end).as_ptr(),
+                    false => b.panel(i, steps.start).as_ptr().wrapping_add(size * self.k),
+                };
                 // SAFETY: the caller's promise.
-                apply(function, unsafe { self.cells.piece((strip.row + row) * self.n + col, width) });
+                unsafe { self.tiles(strip, blocks, &panel, &next, group, steps) }
+            }
+            Right::Matrix(b) => {
+                let whole = group.end * self.line <= self.n;
+                let none = |_| std::ptr::null();
+                if b.col_step == 1 && whole && blocks.len() <= IN_PLACE {
+                    let panel = |i: usize| {
+                        (b.data.get(steps.start * b.row_step + i * self.line..).unwrap_or(&[]), b.row_step)
+                    };
+                    // SAFETY: the caller's promise; a `Matrix` was checked when it was made.
+                    return unsafe { self.tiles(strip, blocks, &panel, &none, group, steps) };
+                }
+                let size = steps.len() * self.line;
+                aligned_scratch(group.len() * size, |packed| {
+                    if size > 0 {
+                        for (i, to) in packed.chunks_exact_mut(size).enumerate() {
+                            pack_panel(
+                                &b,
+                                steps.start,
+                                steps.len(),
+                                (group.start + i) * self.line,
+                                self.line,
+                                to,
+                            );
+                        }
+                    }
+                    let packed = &*packed;
+                    let panel = |i: usize| (&packed[(i - group.start) * size..], self.line);
+                    // SAFETY: the caller's promise.
+                    unsafe { self.tiles(strip, blocks, &panel, &none, group.clone(), steps) }
+                });
             }
         }
     }
 
-    /// The tiles of some blocks of a strip with one panel.
+    /// The tiles of some blocks of a strip and a group of panels, over some steps. `panel` gives the lines of a panel
+    /// from the first of these steps on and how far they lie apart, `next` what is wanted after it.
     ///
     /// # Safety
-    /// Nobody else uses these places of the result; the panel has `depth` lines that lie `line` apart.
-    #[allow(clippy::too_many_arguments, reason = "what varies from panel to panel")]
-    unsafe fn column(
+    /// Nobody else uses these places of the result; panels have a line for each step.
+    unsafe fn tiles<'p>(
         &self,
         strip: &Strip<'_>,
         blocks: Range<usize>,
-        panel: &[f32],
-        line: usize,
-        next: *const f32,
-        col: usize,
-        cols: usize,
-        from: usize,
-        depth: usize,
+        panel: &dyn Fn(usize) -> (&'p [f32], usize),
+        next: &dyn Fn(usize) -> *const f32,
+        group: Range<usize>,
+        steps: &Range<usize>,
     ) {
-        let last = from + depth == self.k;
-        let end = blocks.end;
-        for i in blocks {
-            let rows = part(strip.rows, strip.count, i);
-            let at = (strip.row + rows.start) * self.n + col;
-            // The next panel comes near while the last tiles of this one are computed.
-            let near = if next.is_null() || end - i > 2 {
-                std::ptr::null()
-            } else {
-                next.wrapping_add((2 - (end - i)) * depth * CACHE_LINE)
-            };
-            let finish = Finish {
-                alpha: self.epilogue.alpha,
-                accumulate: self.epilogue.accumulate || from > 0,
-                column: match self.epilogue.bias {
-                    Some(bias) if last => bias[col..].as_ptr(),
+        let last = steps.end == self.k;
+        let side = strip.side.after(steps.start);
+        let lines = self.line / CACHE_LINE;
+        let first = blocks.start;
+        for block in blocks {
+            let rows = part(strip.rows, strip.count, block);
+            let a = side.left(&rows);
+            for i in group.clone() {
+                let col = i * self.line;
+                let cols = self.line.min(self.n - col);
+                let at = (strip.row + rows.start) * self.n + col;
+                // The first blocks bring a line a step.
+                let near = match block - first {
+                    early if early < lines => next(i).wrapping_add(early * steps.len() * CACHE_LINE),
                     _ => std::ptr::null(),
-                },
-                other: match self.epilogue.residual {
-                    Some(other) if last => (other[at..].as_ptr(), self.n),
-                    _ => (std::ptr::null(), 0),
-                },
-                clamp: self.epilogue.clamp().filter(|_| last),
-                ..Finish::PLAIN
-            };
-            let height = rows.len();
-            let a = strip.side.left(&rows);
-            // SAFETY: the rows of the tile are the caller's; the last one proves that they lie inside the cells.
-            unsafe {
-                let out = self.cells.piece(at, (height - 1) * self.n + cols).as_mut_ptr();
-                let b = panel.as_ptr();
-                let tile =
-                    Tile { rows: height, cols, depth, a, b, line, out, out_row: self.n, next: near, finish };
-                tile.run();
+                };
+                let finish = Finish {
+                    alpha: self.epilogue.alpha,
+                    accumulate: self.epilogue.accumulate || steps.start > 0,
+                    column: match self.epilogue.bias {
+                        Some(bias) if last => bias[col..].as_ptr(),
+                        _ => std::ptr::null(),
+                    },
+                    other: match self.epilogue.residual {
+                        Some(other) if last => (other[at..].as_ptr(), self.n),
+                        _ => (std::ptr::null(), 0),
+                    },
+                    clamp: self.epilogue.clamp().filter(|_| last),
+                    ..Finish::PLAIN
+                };
+                let (b, line) = panel(i);
+                let (height, depth) = (rows.len(), steps.len());
+                // SAFETY: these rows are the caller's; the last one proves that they lie inside the cells.
+                unsafe {
+                    let out = self.cells.piece(at, (height - 1) * self.n + cols).as_mut_ptr();
+                    let b = b.as_ptr();
+                    let tile = Tile {
+                        rows: height,
+                        cols,
+                        depth,
+                        a,
+                        b,
+                        line,
+                        out,
+                        out_row: self.n,
+                        next: near,
+                        finish,
+                    };
+                    tile.run();
+                }
             }
         }
+    }
+}
+
+/// Does to part of row `i` of a result of `n` columns, from column `col` on, what comes after the product.
+pub(super) fn finish_rows(epilogue: &Epilogue<'_>, cells: &mut [f32], i: usize, n: usize, col: usize) {
+    let add = |cells: &mut [f32], from: &[f32]| cells.iter_mut().zip(from).for_each(|(c, v)| *c += v);
+    if let Some(bias) = epilogue.bias {
+        add(cells, &bias[col..]);
+    }
+    if let Some(other) = epilogue.residual {
+        add(cells, &other[i * n + col..]);
+    }
+    if let Some(function) = epilogue.function {
+        apply(function, cells);
     }
 }
 

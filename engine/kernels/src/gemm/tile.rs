@@ -237,41 +237,63 @@ pub(crate) fn fetch(line: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch of any address has no effect that a program sees; all x86-64 machines have it.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;
 }
 
-/// Packs the rows of `a` for [`Left::Packed`], columns `from..from + depth`: for each column the rows side by side.
-pub(crate) fn pack_rows(a: &Matrix<'_, f32>, from: usize, depth: usize, to: &mut [f32]) {
-    let rows = a.rows;
+/// Packs the rows of `a` for [`Left::Packed`]: for each column the rows side by side.
+pub(crate) fn pack_rows(a: &Matrix<'_, f32>, to: &mut [f32]) {
+    let (rows, depth) = (a.rows, a.cols);
     debug_assert!(to.len() == rows * depth);
-    if rows == 0 {
+    if rows == 0 || depth == 0 {
         return;
     }
     if a.row_step == 1 {
         for (p, line) in to.chunks_exact_mut(rows).enumerate() {
-            line.copy_from_slice(&a.data[(from + p) * a.col_step..][..rows]);
+            line.copy_from_slice(&a.data[p * a.col_step..][..rows]);
         }
         return;
     }
-    // By blocks of columns, so that the lines that are written stay near while rows are read one by one.
-    for (block, to) in to.chunks_mut(PACK_COLUMNS * rows).enumerate() {
-        let first = (from + block * PACK_COLUMNS) * a.col_step;
-        let count = to.len() / rows;
-        for r in 0..rows {
-            let source = &a.data[first + r * a.row_step..];
-            let cells = to[r..].iter_mut().step_by(rows);
-            if a.col_step == 1 {
-                cells.zip(&source[..count]).for_each(|(cell, &v)| *cell = v);
-            } else {
-                cells.enumerate().for_each(|(p, cell)| *cell = source[p * a.col_step]);
+    let squares = if a.col_step == 1 && rows >= SQUARE { depth / SQUARE * SQUARE } else { 0 };
+    for p in (0..squares).step_by(SQUARE) {
+        // The last square may overlap the one before.
+        for r in (0..rows).step_by(SQUARE).map(|r| r.min(rows - SQUARE)) {
+            let from: [&[f32; SQUARE]; SQUARE] = std::array::from_fn(|i| {
+                a.data[(r + i) * a.row_step + p..].first_chunk().expect("the matrix was checked")
+            });
+            let turned = transposed(from);
+            for (i, line) in turned.iter().enumerate() {
+                to[(p + i) * rows + r..][..SQUARE].copy_from_slice(line);
             }
+        }
+    }
+    for p in squares..depth {
+        for (r, cell) in to[p * rows..][..rows].iter_mut().enumerate() {
+            *cell = a.data[r * a.row_step + p * a.col_step];
         }
     }
 }
 
-/// Columns that are packed at a time.
-const PACK_COLUMNS: usize = 16;
+/// Rows and columns of the squares that packing turns.
+const SQUARE: usize = 4;
+
+#[inline(always)]
+fn transposed(rows: [&[f32; SQUARE]; SQUARE]) -> [[f32; SQUARE]; SQUARE] {
+    let [a, b, c, d] = rows;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE belongs to every x86-64; the arrays are read and written as wide as they are.
+    unsafe {
+        use std::arch::x86_64::*;
+        let load = |row: &[f32; SQUARE]| _mm_loadu_ps(row.as_ptr());
+        let (mut a, mut b, mut c, mut d) = (load(a), load(b), load(c), load(d));
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        [a, b, c, d].map(|v| std::mem::transmute::<__m128, [f32; SQUARE]>(v))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::array::from_fn(|i| [a[i], b[i], c[i], d[i]])
+    }
+}

@@ -54,7 +54,7 @@ impl Vector for Neon {
         let mut v = [0f32; 16];
         // SAFETY: the caller's promise, and the array has 16 floats.
         unsafe {
-            std::ptr::copy_nonoverlapping(from, v.as_mut_ptr(), n);
+            std::ptr::copy_nonoverlapping(from.cast::<u8>(), v.as_mut_ptr().cast(), n * size_of::<f32>());
             Neon::load(v.as_ptr())
         }
     }

@@ -50,7 +50,9 @@ impl Vector for Plain {
     unsafe fn load_first(from: *const f32, n: usize) -> Plain {
         let mut v = [0.0; LANES];
         // SAFETY: the caller's promise.
-        unsafe { std::ptr::copy_nonoverlapping(from, v.as_mut_ptr(), n) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(from.cast::<u8>(), v.as_mut_ptr().cast(), n * size_of::<f32>())
+        };
         Plain(v)
     }
 

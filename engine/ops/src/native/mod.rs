@@ -1,11 +1,12 @@
-//! Operators of the domain `oxidane`: what the standard's become when a model is compiled, on tensors whose channels lie
-//! in blocks of 16 as [`oxidane_kernels::blocked`] has them. No file holds them: each expands into standard operators.
+//! Operators of the domain `oxidane`: what a graph that is about to run is written in, such as convolutions on channels in
+//! blocks of 16 as [`oxidane_kernels::blocked`] has them. Each expands into standard operators; no file has them.
 
 pub mod activation;
 pub mod block;
 pub mod conv;
 pub mod global_average_pool;
 pub mod pool;
+pub mod product;
 pub mod unblock;
 
 use oxidane_graph::{Dim, OpError, ShownDims};
