@@ -1,0 +1,5 @@
+//! placeholder
+/// x
+pub struct Conv;
+/// x
+pub struct Side;
