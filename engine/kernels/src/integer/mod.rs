@@ -6,6 +6,8 @@
 
 mod block;
 mod conv;
+#[cfg(test)]
+mod conv_tests;
 mod finish;
 mod left;
 mod packed;
@@ -15,7 +17,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use conv::{Conv, Side};
+pub use conv::{Conv, ConvSpec};
 pub use finish::{Activation, Coding};
 pub use packed::Packed;
 pub use product::{Product, Rows, Scales, product};
