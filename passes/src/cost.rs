@@ -24,6 +24,7 @@ pub fn cost(node: &Node) -> u64 {
             "FusedGemm" => 33,
             _ => 8,
         },
+        "oxidane" if node.op().name() == "QuantizedMaxPool" => 4,
         _ => 8,
     };
     node.bodies().iter().map(graph_cost).fold(own, u64::saturating_add)

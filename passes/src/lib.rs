@@ -16,6 +16,7 @@ mod cost;
 mod driver;
 mod fold;
 mod fuse;
+mod layout;
 mod lower;
 mod options;
 pub mod pattern;
@@ -45,6 +46,8 @@ pub enum Stage {
     Absorb,
     /// Several nodes become one that does the same in fewer passes over memory.
     Fuse,
+    /// Operators and layouts of this engine take the place of standard ones, see [`layout`].
+    Layout,
 }
 
 /// A pass by name, for listing and switching off.
@@ -80,6 +83,7 @@ pub fn passes() -> Vec<Pass> {
         .chain(rules(Stage::Fold))
         .chain(rules(Stage::Absorb))
         .chain(rules(Stage::Fuse))
+        .chain(rules(Stage::Layout))
         .collect()
 }
 
@@ -90,6 +94,7 @@ pub fn rules(stage: Stage) -> Vec<Box<dyn Rule>> {
         Stage::Fold => fold::rules(),
         Stage::Absorb => absorb::rules(),
         Stage::Fuse => fuse::rules(),
+        Stage::Layout => layout::rules(),
     }
 }
 
@@ -123,6 +128,29 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
         run.canonical(graph);
     }
     infer(graph);
+    report.finish(graph);
+    report
+}
+
+/// Puts operators and layouts that only this engine has into a graph that is about to be compiled: another runtime
+/// could not read what this leaves. It works at the full level alone, on what [`optimize`] leaves.
+///
+/// A graph that does not hold together is left as it is: the report then says so.
+pub fn layout(graph: &mut Graph, options: &Options) -> Report {
+    let mut report = Report::new(graph);
+    if options.level() < Level::Full {
+        return report;
+    }
+    if let Err(problems) = graph.verify() {
+        report.unfit = problems.0.first().map(ToString::to_string);
+        return report;
+    }
+    let mut run = Run { options, report: &mut report, walk: Inference::default() };
+    run.walk.graph(graph);
+    if run.rules(Stage::Layout, graph) {
+        run.canonical(graph);
+        infer(graph);
+    }
     report.finish(graph);
     report
 }

@@ -19,6 +19,7 @@ mod interpret;
 pub mod math;
 pub mod microsoft;
 pub mod ml;
+pub mod native;
 pub mod nn;
 pub mod quantization;
 pub mod random;

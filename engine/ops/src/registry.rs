@@ -1,6 +1,6 @@
 use crate::room::Room;
 use crate::{
-    attention, control, math, microsoft, ml, nn, quantization, random, signal, tensor, text, training, vision,
+    attention, control, math, microsoft, ml, native, nn, quantization, random, signal, tensor, text, training, vision,
 };
 
 /// Every room, sorted by domain and name, one a line.
@@ -268,6 +268,8 @@ static ROOMS: &[&Room] = &[
     &microsoft::skip_simplified_layer_normalization::ROOM,
     &text::tokenizer::ROOM,
     &control::batch_scan::ROOM,
+    &native::quantized_conv::ROOM,
+    &native::quantized_max_pool::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

@@ -9,7 +9,7 @@ mod instance_normalization;
 mod integer_matmul;
 mod layer_normalization;
 mod moments;
-mod quantized;
+pub(crate) mod quantized;
 mod rms_normalization;
 mod rotary_embedding;
 

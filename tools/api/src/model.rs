@@ -25,6 +25,8 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Model {
     inner: oxidane_onnx::Model,
+    /// How it was optimized fully, where it was: then compiling may use what other runtimes do not have.
+    laid: Option<Options>,
 }
 
 impl Model {
@@ -33,7 +35,7 @@ impl Model {
     /// # Errors
     /// When the file cannot be read or is damaged, or lists everything that is wrong with the model.
     pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::open(path)? })
+        Ok(Model { inner: oxidane_onnx::Model::open(path)?, laid: None })
     }
 
     /// Opens an ONNX file whatever is wrong with the model in it, and says what was found: problems,
@@ -43,7 +45,7 @@ impl Model {
     /// When the file cannot be read or is damaged.
     pub fn open_leniently(path: impl AsRef<Path>) -> Result<(Model, Findings), Error> {
         let (inner, findings) = oxidane_onnx::Model::open_leniently(path)?;
-        Ok((Model { inner }, findings))
+        Ok((Model { inner, laid: None }, findings))
     }
 
     /// Reads a model from the bytes of an ONNX file; `folder` is where its external data lie, if it may have any.
@@ -51,7 +53,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn from_bytes(bytes: impl Into<Bytes>, folder: Option<&Path>) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::from_bytes(bytes.into(), folder)? })
+        Ok(Model { inner: oxidane_onnx::Model::from_bytes(bytes.into(), folder)?, laid: None })
     }
 
     /// Makes a model of a file that was read, see [`oxidane_onnx::ModelFile`].
@@ -59,7 +61,7 @@ impl Model {
     /// # Errors
     /// Lists everything that is wrong with the model.
     pub fn from_file(file: oxidane_onnx::ModelFile) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::from_file(file)? })
+        Ok(Model { inner: oxidane_onnx::Model::from_file(file)?, laid: None })
     }
 
     /// Makes a model of its message; `folder` is where its external data lie, if it may have any.
@@ -67,7 +69,7 @@ impl Model {
     /// # Errors
     /// Lists everything that is wrong with the model.
     pub fn from_proto(proto: oxidane_onnx::proto::ModelProto, folder: Option<&Path>) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::from_proto(proto, folder)? })
+        Ok(Model { inner: oxidane_onnx::Model::from_proto(proto, folder)?, laid: None })
     }
 
     /// The model rewritten to run faster: [`Level::Basic`] in standard operators of any opset and up
@@ -91,6 +93,7 @@ impl Model {
                 .map_err(|e| Problems::from(Problem::at("model", e)))?;
         }
         let report = oxidane_passes::optimize(&mut self.inner.graph, options);
+        self.laid = (options.level() == Level::Full).then(|| options.clone());
         Ok((self, report))
     }
 
@@ -107,7 +110,13 @@ impl Model {
     /// # Errors
     /// As [`Model::session`].
     pub fn session_with(&self, options: &SessionOptions) -> Result<Session, Error> {
-        Ok(Session::new(oxidane_runtime::Session::new(&self.inner.graph, options)?)?)
+        let graph = &self.inner.graph;
+        let laid = self.laid.as_ref().map(|passes| {
+            let mut graph = graph.clone();
+            oxidane_passes::layout(&mut graph, passes);
+            graph
+        });
+        Ok(Session::new(oxidane_runtime::Session::new(laid.as_ref().unwrap_or(graph), options)?)?)
     }
 
     /// Runs the model once, node by node and without compiling it: slow, and independent of the runtime. Every value

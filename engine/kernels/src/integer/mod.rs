@@ -11,6 +11,7 @@ mod conv_tests;
 mod finish;
 mod left;
 mod packed;
+mod pool;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod x86;
 pub use conv::{Conv, ConvSpec};
 pub use finish::{Activation, Coding};
 pub use packed::Packed;
+pub use pool::{max_pool, mean};
 pub use product::{Product, Rows, Scales, product};
 
 use block::{Blocks, Columns, Sums};
