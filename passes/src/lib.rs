@@ -145,7 +145,7 @@ pub fn layout(graph: &mut Graph, options: &Options) -> Report {
         let mut run = Run { options, report: &mut report, walk: Inference::default() };
         run.walk.graph(graph);
         if run.rules(Stage::Layout, graph) {
-            remove_dead(graph);
+            run.canonical(graph);
         }
         infer(graph);
     }

@@ -18,6 +18,7 @@ mod function;
 pub mod gather;
 pub mod gemm;
 mod half_floats;
+pub mod integer;
 pub mod isa;
 mod lanes;
 pub mod map;

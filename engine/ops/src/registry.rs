@@ -274,6 +274,8 @@ static ROOMS: &[&Room] = &[
     &native::global_average_pool::ROOM,
     &native::pool::ROOM,
     &native::product::ROOM,
+    &native::quantized_conv::ROOM,
+    &native::quantized_max_pool::ROOM,
     &native::unblock::ROOM,
 ];
 

@@ -8,6 +8,7 @@ mod conv;
 mod elementwise;
 mod pool;
 mod product;
+mod quantized;
 
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Attributes, Dim, NodeId, ValueId};
@@ -15,7 +16,8 @@ use oxidane_ops::native::DOMAIN;
 use oxidane_tensor::DType;
 
 pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
-    let mut all: Vec<Box<dyn Rule>> = vec![
+    let mut all = quantized::rules();
+    let blocks: Vec<Box<dyn Rule>> = vec![
         Box::new(Cancel),
         Box::new(conv::BlockConv),
         Box::new(conv::ConvFunction),
@@ -26,6 +28,7 @@ pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
         Box::new(pool::Windows),
         Box::new(pool::Means),
     ];
+    all.extend(blocks);
     all.extend(product::rules());
     all
 }

@@ -7,6 +7,8 @@ pub mod conv;
 pub mod global_average_pool;
 pub mod pool;
 pub mod product;
+pub mod quantized_conv;
+pub mod quantized_max_pool;
 pub mod unblock;
 
 use oxidane_graph::{Dim, OpError, ShownDims};
