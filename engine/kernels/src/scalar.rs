@@ -1,3 +1,6 @@
+use crate::KernelError;
+use crate::gemm::{Matrix, tiled};
+use oxidane_pool::Pool;
 use oxidane_tensor::Element;
 
 /// Numbers that matrix products and convolutions compute with. Integers wrap around.
@@ -8,6 +11,8 @@ pub trait Scalar: Element + PartialOrd + Default {
     const ONE: Self;
     /// Whether [`Scalar::block`] is there.
     const BLOCKED: bool;
+    /// Whether [`Scalar::tiled`] is there.
+    const TILED: bool = false;
 
     /// The sum.
     fn plus(self, other: Self) -> Self;
@@ -17,6 +22,21 @@ pub trait Scalar: Element + PartialOrd + Default {
     fn plus_product<const FMA: bool>(self, a: Self, b: Self) -> Self;
     /// `self` times a factor, rounded towards zero for integers.
     fn scaled(self, factor: f32) -> Self;
+
+    /// The product of whole matrices by tiles of registers, `out = alpha * a * b`, plus `out` where `accumulate`.
+    ///
+    /// # Errors
+    /// When sizes differ.
+    fn tiled(
+        _pool: &Pool,
+        _alpha: Self,
+        _a: Matrix<'_, Self>,
+        _b: Matrix<'_, Self>,
+        _accumulate: bool,
+        _out: &mut [Self],
+    ) -> Result<(), KernelError> {
+        unreachable!("only called where TILED");
+    }
 
     /// `c = alpha * a * b`, plus `c` where `accumulate`, for an `m`x`k` matrix `a` and a `k`x`n` matrix `b`,
     /// by a cache-blocked kernel. Steps are in elements: rows, then columns.
@@ -40,7 +60,7 @@ pub trait Scalar: Element + PartialOrd + Default {
 }
 
 macro_rules! float {
-    ($($t:ty => $gemm:ident),*) => {$(
+    ($($t:ty => $gemm:ident $({ $($more:tt)* })?),*) => {$(
         impl Scalar for $t {
             const ZERO: $t = 0.0;
             const ONE: $t = 1.0;
@@ -66,6 +86,8 @@ macro_rules! float {
                 self * factor as $t
             }
 
+            $($($more)*)?
+
             unsafe fn block(
                 m: usize,
                 k: usize,
@@ -85,7 +107,23 @@ macro_rules! float {
         }
     )*};
 }
-float!(f32 => sgemm, f64 => dgemm);
+float!(
+    f32 => sgemm {
+        const TILED: bool = true;
+
+        fn tiled(
+            pool: &Pool,
+            alpha: f32,
+            a: Matrix<'_, f32>,
+            b: Matrix<'_, f32>,
+            accumulate: bool,
+            out: &mut [f32],
+        ) -> Result<(), KernelError> {
+            tiled(pool, alpha, a, b, accumulate, out)
+        }
+    },
+    f64 => dgemm
+);
 
 macro_rules! integer {
     ($($t:ty),*) => {$(

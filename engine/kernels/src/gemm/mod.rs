@@ -1,13 +1,20 @@
 //! Products of two matrices on slices, cut into blocks by shape.
 //!
-//! Large products of floats go through `matrixmultiply`; products with few rows or a single column stream the
-//! larger matrix once, at the speed of memory; integers use the streaming loops always. Cuts depend on sizes
-//! alone, so that results have the same bits at every width of the pool.
+//! Products of single floats go by tiles of registers ([`tile`], [`packed`]), other large ones of floats through
+//! `matrixmultiply`; products with few rows or a single column stream the larger matrix once, at the speed of memory;
+//! integers use the streaming loops always. Cuts depend on sizes alone, so that results have the same bits at every
+//! width of the pool.
+
+mod packed;
+pub(crate) mod tile;
+
+pub use packed::{Epilogue, Packed, product_packed};
 
 use crate::KernelError;
 use crate::scalar::{NATIVE_FMA, Scalar, wide};
 use crate::scratch::with_scratch;
 use oxidane_pool::{Cells, Pool};
+use std::sync::PoisonError;
 
 /// A matrix in a slice: element `(i, j)` is `data[i * row_step + j * col_step]`. Steps may be zero (repetition).
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +136,9 @@ pub fn products_into<'a, T: Scalar>(
         return Ok(());
     }
     let size = m * n;
+    if let Some(done) = tiled_products(pool, alpha, (m, k, n), &pair, accumulate, out) {
+        return done;
+    }
     let (mc, nc) = cut(m, k, n);
     let (rows, cols) = (m.div_ceil(mc), n.div_ceil(nc));
     // Small products run several to a task.
@@ -158,12 +168,59 @@ pub fn products_into<'a, T: Scalar>(
                     );
                 },
                 Err(e) => {
-                    failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(e);
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
                 }
             }
         }
     });
-    failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// Products with more than a few rows by tiles of registers; `None` where the type or the sizes ask for other loops.
+fn tiled_products<'a, T: Scalar>(
+    pool: &Pool,
+    alpha: T,
+    (m, k, n): (usize, usize, usize),
+    pair: &(impl Fn(usize) -> Result<(Matrix<'a, T>, Matrix<'a, T>), KernelError> + Sync),
+    accumulate: bool,
+    out: &mut [T],
+) -> Option<Result<(), KernelError>> {
+    if !T::TILED || m <= FEW_ROWS || n == 1 {
+        return None;
+    }
+    let one = |pool: &Pool, i: usize, out: &mut [T]| {
+        let (a, b) = pair(i)?;
+        T::tiled(pool, alpha, a, b, accumulate, out)
+    };
+    let size = m * n;
+    // Large products are cut one by one; small ones run several to a task.
+    let each = work(m, k, n);
+    if each >= 16 * SMALL_WORK || size == out.len() {
+        return Some(out.chunks_exact_mut(size).enumerate().try_for_each(|(i, out)| one(pool, i, out)));
+    }
+    let together = (SMALL_WORK / each.max(1)).max(1);
+    let failure = std::sync::Mutex::new(None);
+    pool.for_each_piece(out, size * together, |task, piece| {
+        for (j, out) in piece.chunks_exact_mut(size).enumerate() {
+            if let Err(e) = one(&Pool::sequential(), task * together + j, out) {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+            }
+        }
+    });
+    Some(failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err))
+}
+
+/// One product of floats by tiles of registers.
+pub(crate) fn tiled(
+    pool: &Pool,
+    alpha: f32,
+    a: Matrix<'_, f32>,
+    b: Matrix<'_, f32>,
+    accumulate: bool,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    let epilogue = Epilogue { alpha, accumulate, ..Epilogue::default() };
+    packed::product(pool, a, packed::Right::Matrix(b), &epilogue, out)
 }
 
 fn mismatch<T>(a: &Matrix<'_, T>, b: &Matrix<'_, T>, (m, k, n): (usize, usize, usize)) -> KernelError {
@@ -485,5 +542,4 @@ fn dot_rows<T: Scalar, const FMA: bool, const R: usize>(a: &[T], b: Matrix<'_, T
 }
 
 #[cfg(test)]
-#[path = "gemm_tests.rs"]
 mod tests;

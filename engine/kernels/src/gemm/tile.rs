@@ -1,0 +1,277 @@
+//! The register tile of products: up to [`Vector::TILE`] rows and vectors of sums that stay in registers over the
+//! whole inner dimension.
+//!
+//! The right side is packed in panels: for each step of the inner dimension one line of [`panel`] floats, so that a
+//! panel is read from front to back. The left side is packed (for each step the factors of all rows, see
+//! [`pack_rows`]) or read where it lies, a row every `a_row` floats.
+
+use super::Matrix;
+use crate::isa::{LANES, Vector, Work, dispatch};
+
+/// Rows of a tile on this machine, and floats of a line of a panel.
+pub(crate) fn size() -> (usize, usize) {
+    struct Size;
+    impl Work for Size {
+        type Output = (usize, usize);
+        #[inline(always)]
+        fn run<V: Vector>(self) -> (usize, usize) {
+            (V::TILE.0, V::TILE.1 * LANES)
+        }
+    }
+    dispatch(Size)
+}
+
+/// Where the left side of a tile lies.
+#[derive(Clone, Copy)]
+pub(crate) enum Left {
+    /// For each step of the inner dimension the factors of the tile's rows, side by side.
+    Packed(*const f32),
+    /// Factors of a row side by side, rows this many floats apart.
+    Rows(*const f32, usize),
+}
+
+/// What is done to the sums before they are written: `max(lo, min(hi, alpha * sums + out + column + row + other))`,
+/// each part where it is there. Pointers stand at the tile's first row and column; null is absent.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish {
+    /// Factor of the sums.
+    pub(crate) alpha: f32,
+    /// Whether what `out` holds is added.
+    pub(crate) accumulate: bool,
+    /// A number for each column.
+    pub(crate) column: *const f32,
+    /// A number for each row.
+    pub(crate) row: *const f32,
+    /// Another matrix, and how far its rows lie apart.
+    pub(crate) other: (*const f32, usize),
+    /// Bounds of the result; NaN passes.
+    pub(crate) clamp: Option<(f32, f32)>,
+}
+
+impl Finish {
+    /// The sums as they are.
+    pub(crate) const PLAIN: Finish = Finish {
+        alpha: 1.0,
+        accumulate: false,
+        column: std::ptr::null(),
+        row: std::ptr::null(),
+        other: (std::ptr::null(), 0),
+        clamp: None,
+    };
+}
+
+/// One tile: `rows` x `cols` sums over `depth` steps.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile {
+    /// Rows, 1 to the machine's.
+    pub(crate) rows: usize,
+    /// Columns, 1 to a panel's width; more of a line are read, up to the next multiple of 16.
+    pub(crate) cols: usize,
+    /// Steps of the inner dimension.
+    pub(crate) depth: usize,
+    /// The left side.
+    pub(crate) a: Left,
+    /// The panel of the right side, and how far its lines lie apart.
+    pub(crate) b: *const f32,
+    /// Floats between the lines.
+    pub(crate) line: usize,
+    /// Where the tile goes, and how far its rows lie apart.
+    pub(crate) out: *mut f32,
+    /// Floats between the rows of `out`.
+    pub(crate) out_row: usize,
+    /// Memory that is wanted next: so many steps long as the panel, it is brought near.
+    pub(crate) next: *const f32,
+    /// What is done to the sums.
+    pub(crate) finish: Finish,
+}
+
+impl Tile {
+    /// Computes the tile.
+    ///
+    /// # Safety
+    /// All that the fields name can be read, or written (`out`), and nobody else uses `out` meanwhile. `next` may point
+    /// anywhere.
+    pub(crate) unsafe fn run(self) {
+        debug_assert!(self.rows >= 1 && self.cols >= 1);
+        dispatch(Once(self));
+    }
+
+    /// As [`Tile::run`], inside of a loop that is compiled for an instruction set.
+    ///
+    /// # Safety
+    /// As [`Tile::run`].
+    #[inline(always)]
+    pub(crate) unsafe fn run_in<V: Vector>(&self) {
+        macro_rules! rows {
+            ($($r:literal)*) => {
+                match self.rows {
+                    $($r if $r <= V::TILE.0 => {
+                        if V::TILE.1 > 1 && self.cols > LANES {
+                            // SAFETY: the caller's promise.
+                            unsafe { self.of_size::<V, $r, 2>() }
+                        } else {
+                            // SAFETY: the caller's promise.
+                            unsafe { self.of_size::<V, $r, 1>() }
+                        }
+                    })*
+                    _ => debug_assert!(false, "a tile of {} rows", self.rows),
+                }
+            };
+        }
+        rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+
+    #[inline(always)]
+    unsafe fn of_size<V: Vector, const R: usize, const C: usize>(&self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sums = match self.a {
+                Left::Packed(a) => sums::<V, R, C>(self.depth, a, 1, R, self.b, self.line, self.next),
+                Left::Rows(a, step) => sums::<V, R, C>(self.depth, a, step, 1, self.b, self.line, self.next),
+            };
+            self.write::<V, R, C>(sums);
+        }
+    }
+
+    /// Writes the sums, finished.
+    #[inline(always)]
+    unsafe fn write<V: Vector, const R: usize, const C: usize>(&self, sums: [[V; C]; R]) {
+        let Finish { alpha, accumulate, column, row, other, clamp } = self.finish;
+        let last = self.cols - (C - 1) * LANES;
+        // SAFETY: the caller's promise; lanes beyond the columns are neither read nor written.
+        unsafe {
+            let read = |from: *const f32, c: usize| {
+                let from = from.add(c * LANES);
+                if c + 1 == C && last < LANES { V::load_first(from, last) } else { V::load(from) }
+            };
+            let mut columns = [V::zero(); C];
+            if !column.is_null() {
+                for c in 0..C {
+                    columns[c] = read(column, c);
+                }
+            }
+            for r in 0..R {
+                let to = self.out.add(r * self.out_row);
+                for c in 0..C {
+                    let mut v = sums[r][c];
+                    if alpha != 1.0 {
+                        v = v.mul(V::splat(alpha));
+                    }
+                    if accumulate {
+                        v = v.add(read(to, c));
+                    }
+                    if !column.is_null() {
+                        v = v.add(columns[c]);
+                    }
+                    if !row.is_null() {
+                        v = v.add(V::splat(*row.add(r)));
+                    }
+                    if !other.0.is_null() {
+                        v = v.add(read(other.0.add(r * other.1), c));
+                    }
+                    if let Some((lo, hi)) = clamp {
+                        v = V::splat(hi).min(V::splat(lo).max(v));
+                    }
+                    let to = to.add(c * LANES);
+                    if c + 1 == C && last < LANES { v.store_first(to, last) } else { v.store(to) }
+                }
+            }
+        }
+    }
+}
+
+struct Once(Tile);
+
+impl Work for Once {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        // SAFETY: the promise of whoever made it.
+        unsafe { self.0.run_in::<V>() }
+    }
+}
+
+/// `R` x `C` vectors of sums. Row `r` of step `p` is `a[r * a_row + p * a_step]`; vector `c` of step `p` is at
+/// `b[p * line + c * 16]`.
+///
+/// # Safety
+/// These places can be read; `next` may point anywhere.
+#[inline(always)]
+pub(crate) unsafe fn sums<V: Vector, const R: usize, const C: usize>(
+    depth: usize,
+    mut a: *const f32,
+    a_row: usize,
+    a_step: usize,
+    mut b: *const f32,
+    line: usize,
+    mut next: *const f32,
+) -> [[V; C]; R] {
+    let mut sums = [[V::zero(); C]; R];
+    // SAFETY: the caller's promise; a prefetch reads nothing that counts.
+    unsafe {
+        for _ in 0..depth {
+            let mut row = [V::zero(); C];
+            for c in 0..C {
+                row[c] = V::load(b.add(c * LANES));
+            }
+            if !next.is_null() {
+                fetch(next);
+                next = next.wrapping_add(LANES);
+            }
+            for r in 0..R {
+                let factor = V::splat(*a.add(r * a_row));
+                for c in 0..C {
+                    sums[r][c] = factor.mul_add(row[c], sums[r][c]);
+                }
+            }
+            a = a.add(a_step);
+            b = b.add(line);
+        }
+    }
+    sums
+}
+
+/// Brings a line of memory near.
+#[inline(always)]
+pub(crate) fn fetch(line: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address has no effect that a program sees; all x86-64 machines have it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// Packs the rows of `a` for [`Left::Packed`], columns `from..from + depth`: for each column the rows side by side.
+pub(crate) fn pack_rows(a: &Matrix<'_, f32>, from: usize, depth: usize, to: &mut [f32]) {
+    let rows = a.rows;
+    debug_assert!(to.len() == rows * depth);
+    if rows == 0 {
+        return;
+    }
+    if a.row_step == 1 {
+        for (p, line) in to.chunks_exact_mut(rows).enumerate() {
+            line.copy_from_slice(&a.data[(from + p) * a.col_step..][..rows]);
+        }
+        return;
+    }
+    // By blocks of columns, so that the lines that are written stay near while rows are read one by one.
+    for (block, to) in to.chunks_mut(PACK_COLUMNS * rows).enumerate() {
+        let first = (from + block * PACK_COLUMNS) * a.col_step;
+        let count = to.len() / rows;
+        for r in 0..rows {
+            let source = &a.data[first + r * a.row_step..];
+            let cells = to[r..].iter_mut().step_by(rows);
+            if a.col_step == 1 {
+                cells.zip(&source[..count]).for_each(|(cell, &v)| *cell = v);
+            } else {
+                cells.enumerate().for_each(|(p, cell)| *cell = source[p * a.col_step]);
+            }
+        }
+    }
+}
+
+/// Columns that are packed at a time.
+const PACK_COLUMNS: usize = 16;
