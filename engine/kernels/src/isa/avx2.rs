@@ -1,7 +1,7 @@
 //! Vectors of AVX2: two registers each. Safe intrinsics are called in `unsafe` blocks, because these functions do not
 //! name the features themselves: they are inlined into [`run`], which does.
 
-use super::{Vector, Work};
+use super::{LANES, Vector, Work};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -238,5 +238,42 @@ impl Vector for Avx2 {
     fn largest(self) -> f32 {
         // SAFETY: the type is used only where the machine has the features.
         unsafe { largest(_mm256_max_ps(self.0, self.1)) }
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Avx2; LANES]) -> [Avx2; LANES] {
+        // SAFETY: the type is used only where the machine has the features.
+        let quarter = |from: usize, of: fn(&Avx2) -> __m256| unsafe {
+            transpose8(std::array::from_fn(|i| of(&rows[from + i])))
+        };
+        let left = [quarter(0, |v| v.0), quarter(8, |v| v.0)];
+        let right = [quarter(0, |v| v.1), quarter(8, |v| v.1)];
+        std::array::from_fn(|i| match i {
+            0..8 => Avx2(left[0][i], left[1][i]),
+            _ => Avx2(right[0][i - 8], right[1][i - 8]),
+        })
+    }
+}
+
+/// Rows and columns of eight vectors exchanged.
+///
+/// # Safety
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn transpose8(v: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let t: [__m256; 8] = std::array::from_fn(|i| {
+            let (a, b) = (v[i & !1], v[i | 1]);
+            if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
+        });
+        let v: [__m256; 8] = std::array::from_fn(|i| {
+            let (a, b) = (t[i & !3 | (i & 2) >> 1], t[i & !3 | (i & 2) >> 1 | 2]);
+            if i % 2 == 0 { _mm256_shuffle_ps::<0x44>(a, b) } else { _mm256_shuffle_ps::<0xee>(a, b) }
+        });
+        std::array::from_fn(|i| {
+            let (a, b) = (v[i & 3], v[4 | i & 3]);
+            if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) }
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Vectors of AVX-512. Safe intrinsics are called in `unsafe` blocks, because these functions do not name the
 //! features themselves: they are inlined into [`run`], which does.
 
-use super::{Vector, Work};
+use super::{LANES, Vector, Work};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -136,6 +136,35 @@ impl Vector for Avx512 {
         unsafe {
             let high = _mm512_extractf32x8_ps::<1>(self.0);
             super::avx2::largest(_mm256_max_ps(_mm512_castps512_ps256(self.0), high))
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Avx512; LANES]) -> [Avx512; LANES] {
+        let v = rows.map(|row| row.0);
+        // SAFETY: the type is used only where the machine has the features.
+        unsafe {
+            // By pairs of numbers, pairs of pairs, and twice by groups of four.
+            let t: [__m512; LANES] = std::array::from_fn(|i| {
+                let (a, b) = (v[i & !1], v[i | 1]);
+                if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
+            });
+            let t = t.map(|t| _mm512_castps_pd(t));
+            let v: [__m512; LANES] = std::array::from_fn(|i| {
+                let (a, b) = (t[i & !3 | (i & 2) >> 1], t[i & !3 | (i & 2) >> 1 | 2]);
+                let pair = if i % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) };
+                _mm512_castpd_ps(pair)
+            });
+            let even = |a, b| _mm512_shuffle_f32x4::<0x88>(a, b);
+            let odd = |a, b| _mm512_shuffle_f32x4::<0xdd>(a, b);
+            let t: [__m512; LANES] = std::array::from_fn(|i| {
+                let (a, b) = (v[i & 8 | i & 3], v[i & 8 | 4 | i & 3]);
+                if i & 4 == 0 { even(a, b) } else { odd(a, b) }
+            });
+            std::array::from_fn(|i| {
+                let (a, b) = (t[i & 7], t[8 | i & 7]);
+                Avx512(if i < 8 { even(a, b) } else { odd(a, b) })
+            })
         }
     }
 }
