@@ -188,10 +188,12 @@ impl Work for Blocks<'_> {
             let mut values =
                 Values(call.value.data[at.min(call.value.data.len())..].as_ptr(), call.value.row);
             if self.copied {
-                for (to, i) in self.space.values.chunks_exact_mut(wide.max(1)).zip(0..keys.len()) {
+                for i in 0..keys.len() {
                     let from = &call.value.data[at + i * call.value.row..][..call.value_size];
-                    to[..call.value_size].copy_from_slice(from);
-                    to[call.value_size..].fill(0.0);
+                    let to = &mut self.space.values[i * wide..][..wide];
+                    for (to, column) in to.chunks_exact_mut(LANES).zip((0..wide).step_by(LANES)) {
+                        V::of(&from[column..]).put(to);
+                    }
                 }
                 values = Values(self.space.values.as_ptr(), wide);
             }
@@ -239,10 +241,15 @@ impl Blocks<'_> {
                 let count = LANES.min(keys.len() - first);
                 for element in (0..size).step_by(LANES) {
                     let n = LANES.min(size - element);
-                    let lines: [V; LANES] = std::array::from_fn(|i| match i < count {
-                        true => V::of(&row(first + i)[element..element + n]),
-                        false => V::zero(),
-                    });
+                    let mut lines = [V::zero(); LANES];
+                    for (i, line) in lines.iter_mut().enumerate().take(count) {
+                        let row = &row(first + i)[element..];
+                        *line = match n {
+                            // SAFETY: the row has 16 elements more.
+                            LANES => unsafe { V::load(row.as_ptr()) },
+                            _ => V::of(row),
+                        };
+                    }
                     let lines = V::transpose(lines);
                     let at = from * LANES * size + element * width * LANES + vector * LANES;
                     for (i, line) in lines.into_iter().enumerate().take(n) {

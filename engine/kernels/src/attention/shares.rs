@@ -27,12 +27,14 @@ pub(super) fn norm([_, sum]: Row) -> f32 {
     if sum == 0.0 { 0.0 } else { 1.0 / sum }
 }
 
-/// 2^x for x up to 0, or a little above; zero at minus infinity and NaN where x is. At most 2 units in the last place
-/// off.
+/// 2^x for x up to 0, or a little above; zero below -126, where numbers are slow, and NaN where x is. At most 2 units in
+/// the last place off.
 #[inline(always)]
 fn exp2<V: Vector>(x: V) -> V {
-    // Half of the smallest number rounds to zero. The order of the sides lets NaN through.
-    let x = V::splat(-152.0).max(x);
+    let least = V::splat(-126.0);
+    let gone = x.below(least);
+    // The order of the sides lets NaN through.
+    let x = least.max(x);
     let n = x.round();
     let r = x.sub(n);
     let p = V::splat(1.535_336_2e-4);
@@ -41,7 +43,7 @@ fn exp2<V: Vector>(x: V) -> V {
     let p = p.mul_add(r, V::splat(5.550_332_5e-2));
     let p = p.mul_add(r, V::splat(0.240_226_48));
     let p = p.mul_add(r, V::splat(std::f32::consts::LN_2));
-    p.mul_add(r, V::splat(1.0)).scale(n)
+    V::select(gone, V::zero(), p.mul_add(r, V::splat(1.0)).scale(n))
 }
 
 /// Makes shares of a row of products, whose length is a multiple of 16, where keys `seen` are visible; the others
@@ -49,23 +51,25 @@ fn exp2<V: Vector>(x: V) -> V {
 #[inline(always)]
 pub(super) fn shares<V: Vector>(
     row: &mut [f32],
-    seen: Range<usize>,
+    mut seen: Range<usize>,
     scoring: &Scoring<'_>,
     state: &mut Row,
 ) -> f32 {
+    if let Some((_, _, covered)) = scoring.bias {
+        seen = seen.start.min(covered)..seen.end.min(covered);
+    }
     let log2_e = std::f32::consts::LOG2_E;
     let mut any = !seen.is_empty();
     let mut factor = scoring.scale * log2_e;
     if scoring.bias.is_some() || scoring.cap > 0.0 || !(f32::MIN_POSITIVE..f32::INFINITY).contains(&factor) {
-        any &= finish::<V>(row, seen.clone(), scoring);
+        any &= finish::<V>(row, &seen, scoring);
         factor = log2_e;
     }
     if !any {
         row.fill(0.0);
         return 1.0;
     }
-    row[..seen.start].fill(f32::NEG_INFINITY);
-    row[seen.end..].fill(f32::NEG_INFINITY);
+    hide::<V>(row, &seen);
     let low = V::splat(f32::NEG_INFINITY);
     let mut tops = [low; 2];
     let (pairs, rest) = row.as_chunks::<{ 2 * LANES }>();
@@ -100,43 +104,66 @@ pub(super) fn shares<V: Vector>(
     keep
 }
 
+/// The numbers of sixteen lanes.
+static PLACES: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+
+/// `v` in lanes that are seen, `other` elsewhere; the first lane is key `at`.
+#[inline(always)]
+fn where_seen<V: Vector>(v: V, other: V, at: usize, seen: &Range<usize>) -> V {
+    if seen.start <= at && at + LANES <= seen.end {
+        return v;
+    }
+    // Rows are short enough for their places to be floats.
+    let place = V::of(&PLACES).add(V::splat(at as f32));
+    let v = V::select(place.below(V::splat(seen.start as f32)), other, v);
+    V::select(place.below(V::splat(seen.end as f32)), v, other)
+}
+
+/// Minus infinity where a key is not seen.
+#[inline(always)]
+fn hide<V: Vector>(row: &mut [f32], seen: &Range<usize>) {
+    let low = V::splat(f32::NEG_INFINITY);
+    // By whole vectors, whose next reading would wait for stores of single numbers.
+    let (before, behind) = (0..seen.start.div_ceil(LANES), seen.end / LANES..row.len() / LANES);
+    for at in before.chain(behind).map(|i| i * LANES) {
+        let part = &mut row[at..at + LANES];
+        where_seen(V::of(part), low, at, seen).put(part);
+    }
+}
+
 /// Scales and caps the products and adds the bias; whether any key is left by the bias, for scores may be anything.
 #[inline(always)]
-fn finish<V: Vector>(row: &mut [f32], seen: Range<usize>, scoring: &Scoring<'_>) -> bool {
+fn finish<V: Vector>(row: &mut [f32], seen: &Range<usize>, scoring: &Scoring<'_>) -> bool {
     let scale = V::splat(scoring.scale);
     let (cap, over) = (V::splat(scoring.cap), V::splat(1.0 / scoring.cap));
-    for part in row.chunks_exact_mut(LANES) {
+    let low = V::splat(f32::NEG_INFINITY);
+    let mut tops = low;
+    for (part, at) in row.chunks_exact_mut(LANES).zip((0..).step_by(LANES)) {
         let mut v = V::of(part).mul(scale);
         if scoring.cap > 0.0 {
             v = tanh(v.mul(over)).mul(cap);
         }
+        if let Some((bias, step, covered)) = scoring.bias
+            && at < covered
+        {
+            let n = LANES.min(covered - at);
+            let b = match step {
+                0 => V::splat(bias[0]),
+                1 => V::of(&bias[at..at + n]),
+                _ => {
+                    let mut all = [0.0; LANES];
+                    all.iter_mut()
+                        .zip(bias[at * step..].iter().step_by(step))
+                        .take(n)
+                        .for_each(|(b, &v)| *b = v);
+                    V::of(&all)
+                }
+            };
+            v = v.add(b);
+            // A NaN counts as a key that is left.
+            tops = V::select(b.is_nan(), V::zero(), where_seen(b, low, at, seen).max(tops));
+        }
         v.put(part);
     }
-    let Some((bias, step, covered)) = scoring.bias else { return true };
-    let covered = covered.min(row.len());
-    row[covered..].fill(f32::NEG_INFINITY);
-    let seen = seen.start.min(covered)..seen.end.min(covered);
-    let mut top = f32::NEG_INFINITY;
-    let mut add = |v: &mut f32, b: f32| {
-        *v += b;
-        top = if b > top || b.is_nan() { b } else { top };
-    };
-    if step != 1 {
-        for i in seen {
-            add(&mut row[i], bias[i * step]);
-        }
-        return top != f32::NEG_INFINITY;
-    }
-    let (row, bias) = (&mut row[seen.clone()], &bias[seen]);
-    let mut tops = V::splat(f32::NEG_INFINITY);
-    let (whole, rest) = row.as_chunks_mut::<LANES>();
-    let (whole_bias, rest_bias) = bias.as_chunks::<LANES>();
-    for (v, b) in whole.iter_mut().zip(whole_bias) {
-        let b = V::of(b);
-        V::of(v).add(b).put(v);
-        // A NaN counts as a key that is left.
-        tops = V::select(b.is_nan(), V::zero(), b.max(tops));
-    }
-    rest.iter_mut().zip(rest_bias).for_each(|(v, &b)| add(v, b));
-    top != f32::NEG_INFINITY || tops.largest() != f32::NEG_INFINITY
+    scoring.bias.is_none() || tops.largest() != f32::NEG_INFINITY
 }

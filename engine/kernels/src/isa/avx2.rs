@@ -242,16 +242,22 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     fn transpose(rows: [Avx2; LANES]) -> [Avx2; LANES] {
-        // SAFETY: the type is used only where the machine has the features.
-        let quarter = |from: usize, of: fn(&Avx2) -> __m256| unsafe {
-            transpose8(std::array::from_fn(|i| of(&rows[from + i])))
-        };
-        let left = [quarter(0, |v| v.0), quarter(8, |v| v.0)];
-        let right = [quarter(0, |v| v.1), quarter(8, |v| v.1)];
-        std::array::from_fn(|i| match i {
-            0..8 => Avx2(left[0][i], left[1][i]),
-            _ => Avx2(right[0][i - 8], right[1][i - 8]),
-        })
+        let mut turned = rows;
+        for half in 0..2 {
+            let (mut left, mut right) = ([rows[0].0; 8], [rows[0].0; 8]);
+            for i in 0..8 {
+                (left[i], right[i]) = (rows[8 * half + i].0, rows[8 * half + i].1);
+            }
+            // SAFETY: the type is used only where the machine has the features.
+            let (left, right) = unsafe { (transpose8(left), transpose8(right)) };
+            for i in 0..8 {
+                match half {
+                    0 => (turned[i].0, turned[8 + i].0) = (left[i], right[i]),
+                    _ => (turned[i].1, turned[8 + i].1) = (left[i], right[i]),
+                }
+            }
+        }
+        turned
     }
 }
 
@@ -260,20 +266,28 @@ impl Vector for Avx2 {
 /// # Safety
 /// The machine has AVX2.
 #[inline(always)]
-unsafe fn transpose8(v: [__m256; 8]) -> [__m256; 8] {
+unsafe fn transpose8(mut v: [__m256; 8]) -> [__m256; 8] {
+    // Loops instead of `from_fn`, which need not be inlined and then lacks the features.
+    let mut t = v;
     // SAFETY: the caller's promise.
     unsafe {
-        let t: [__m256; 8] = std::array::from_fn(|i| {
+        for i in 0..8 {
             let (a, b) = (v[i & !1], v[i | 1]);
-            if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) }
-        });
-        let v: [__m256; 8] = std::array::from_fn(|i| {
-            let (a, b) = (t[i & !3 | (i & 2) >> 1], t[i & !3 | (i & 2) >> 1 | 2]);
-            if i % 2 == 0 { _mm256_shuffle_ps::<0x44>(a, b) } else { _mm256_shuffle_ps::<0xee>(a, b) }
-        });
-        std::array::from_fn(|i| {
+            t[i] = if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) };
+        }
+        for i in 0..8 {
+            let from = i & !3 | (i & 2) >> 1;
+            let (a, b) = (t[from], t[from | 2]);
+            v[i] = if i % 2 == 0 { _mm256_shuffle_ps::<0x44>(a, b) } else { _mm256_shuffle_ps::<0xee>(a, b) };
+        }
+        for i in 0..8 {
             let (a, b) = (v[i & 3], v[4 | i & 3]);
-            if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) }
-        })
+            t[i] = if i < 4 {
+                _mm256_permute2f128_ps::<0x20>(a, b)
+            } else {
+                _mm256_permute2f128_ps::<0x31>(a, b)
+            };
+        }
     }
+    t
 }

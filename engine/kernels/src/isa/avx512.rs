@@ -141,30 +141,37 @@ impl Vector for Avx512 {
 
     #[inline(always)]
     fn transpose(rows: [Avx512; LANES]) -> [Avx512; LANES] {
-        let v = rows.map(|row| row.0);
+        // Loops instead of `map` and `from_fn`, which need not be inlined and then lack the features.
+        let (mut v, mut t) = ([rows[0].0; LANES], [rows[0].0; LANES]);
         // SAFETY: the type is used only where the machine has the features.
         unsafe {
-            // By pairs of numbers, pairs of pairs, and twice by groups of four.
-            let t: [__m512; LANES] = std::array::from_fn(|i| {
-                let (a, b) = (v[i & !1], v[i | 1]);
-                if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
-            });
-            let t = t.map(|t| _mm512_castps_pd(t));
-            let v: [__m512; LANES] = std::array::from_fn(|i| {
-                let (a, b) = (t[i & !3 | (i & 2) >> 1], t[i & !3 | (i & 2) >> 1 | 2]);
+            // By pairs of numbers, by pairs of pairs, and twice by groups of four.
+            for i in 0..LANES {
+                let (a, b) = (rows[i & !1].0, rows[i | 1].0);
+                t[i] = if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) };
+            }
+            for i in 0..LANES {
+                let from = i & !3 | (i & 2) >> 1;
+                let (a, b) = (_mm512_castps_pd(t[from]), _mm512_castps_pd(t[from | 2]));
                 let pair = if i % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) };
-                _mm512_castpd_ps(pair)
-            });
-            let even = |a, b| _mm512_shuffle_f32x4::<0x88>(a, b);
-            let odd = |a, b| _mm512_shuffle_f32x4::<0xdd>(a, b);
-            let t: [__m512; LANES] = std::array::from_fn(|i| {
+                v[i] = _mm512_castpd_ps(pair);
+            }
+            for i in 0..LANES {
                 let (a, b) = (v[i & 8 | i & 3], v[i & 8 | 4 | i & 3]);
-                if i & 4 == 0 { even(a, b) } else { odd(a, b) }
-            });
-            std::array::from_fn(|i| {
+                t[i] = match i & 4 {
+                    0 => _mm512_shuffle_f32x4::<0x88>(a, b),
+                    _ => _mm512_shuffle_f32x4::<0xdd>(a, b),
+                };
+            }
+            let mut turned = rows;
+            for i in 0..LANES {
                 let (a, b) = (t[i & 7], t[8 | i & 7]);
-                Avx512(if i < 8 { even(a, b) } else { odd(a, b) })
-            })
+                turned[i].0 = match i {
+                    0..8 => _mm512_shuffle_f32x4::<0x88>(a, b),
+                    _ => _mm512_shuffle_f32x4::<0xdd>(a, b),
+                };
+            }
+            turned
         }
     }
 }
