@@ -94,12 +94,29 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A call with `inputs`; `wanted` says which outputs somebody uses.
     pub fn new(inputs: Vec<Option<Datum>>, wanted: &'a [bool], host: &'a dyn Host) -> Run<'a> {
-        Run { inputs, outputs: vec![None; wanted.len()], wanted, host }
+        Run::over(inputs, Vec::new(), wanted, host)
+    }
+
+    /// As [`Run::new`], with a list for the outputs that is used again.
+    pub fn over(
+        inputs: Vec<Option<Datum>>,
+        mut outputs: Vec<Option<Datum>>,
+        wanted: &'a [bool],
+        host: &'a dyn Host,
+    ) -> Run<'a> {
+        outputs.clear();
+        outputs.resize(wanted.len(), None);
+        Run { inputs, outputs, wanted, host }
     }
 
     /// The outputs that the kernel has set.
     pub fn into_outputs(self) -> Vec<Option<Datum>> {
         self.outputs
+    }
+
+    /// The inputs that are left, and the outputs that the kernel has set.
+    pub fn into_parts(self) -> (Vec<Option<Datum>>, Vec<Option<Datum>>) {
+        (self.inputs, self.outputs)
     }
 
     /// How many inputs the call has, absent ones included.

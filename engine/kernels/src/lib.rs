@@ -6,6 +6,7 @@
 //! bits for every number of threads.
 
 pub mod attention;
+pub mod blocked;
 pub mod contract;
 pub mod conv;
 pub mod conv_transpose;

@@ -13,6 +13,7 @@ mod plan;
 mod schedule;
 mod session;
 mod sink;
+mod state;
 
 pub use error::RunError;
 pub use memory::MemoryPlan;

@@ -32,6 +32,8 @@ impl MemoryPlan {
 pub(crate) struct Coloring {
     /// For each color, the sizes in bytes of the outputs that have it.
     sizes: Vec<Vec<Dim>>,
+    /// Colors of results of the graph, which the caller takes along.
+    results: Vec<Color>,
     /// Colors that no value needs at this point.
     free: Vec<Color>,
 }
@@ -67,6 +69,13 @@ impl Coloring {
         }
     }
 
+    /// A color of its own for a result of the graph of `bytes`.
+    pub(crate) fn result(&mut self, bytes: Option<Dim>) -> Color {
+        self.sizes.push(bytes.into_iter().collect());
+        self.results.push(self.sizes.len() - 1);
+        self.sizes.len() - 1
+    }
+
     /// Notes that one more output of `bytes` has a color.
     pub(crate) fn add(&mut self, color: Color, bytes: Dim) {
         if !self.sizes[color].contains(&bytes) {
@@ -79,9 +88,11 @@ impl Coloring {
         self.free.push(color);
     }
 
-    /// The sizes by color.
-    pub(crate) fn into_sizes(self) -> Vec<Vec<Dim>> {
-        self.sizes
+    /// The sizes by color, and memory for them.
+    pub(crate) fn finish(self) -> (Vec<Vec<Dim>>, Memory) {
+        let mut memory = Memory::new(self.sizes.len());
+        self.results.iter().for_each(|&color| memory.counted[color] = false);
+        (self.sizes, memory)
     }
 }
 
@@ -91,13 +102,26 @@ const KEPT_PER_COLOR: usize = 4;
 /// The blocks of a plan, shared by all of its runs.
 pub(crate) struct Memory {
     colors: Vec<Mutex<Vec<Buffer>>>,
-    /// Bytes of blocks in use and at rest.
+    /// Colors whose blocks count: those of results are the caller's, who may keep them as long as he likes.
+    counted: Vec<bool>,
+    /// Bytes of counted blocks in use and at rest.
     held: AtomicUsize,
 }
 
 impl Memory {
     pub(crate) fn new(colors: usize) -> Memory {
-        Memory { colors: (0..colors).map(|_| Mutex::default()).collect(), held: AtomicUsize::new(0) }
+        Memory {
+            colors: (0..colors).map(|_| Mutex::default()).collect(),
+            counted: vec![true; colors],
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts a block that is gone.
+    fn forget(&self, color: Color, bytes: usize) {
+        if self.counted[color] {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// A block of exactly `bytes`, of capacity at least `planned`, that comes back here when it is dropped.
@@ -116,7 +140,7 @@ impl Memory {
                 && let Some(small) = blocks.pop()
             {
                 // The sizes of this run are larger: the old block would only be in the way.
-                self.held.fetch_sub(small.capacity(), Ordering::Relaxed);
+                self.forget(color, small.capacity());
             }
             block
         };
@@ -124,15 +148,17 @@ impl Memory {
             Some(block) => block,
             None => {
                 let size = bytes.max(planned);
-                let held = self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size);
-                if held > limit {
-                    self.held.fetch_sub(size, Ordering::Relaxed);
-                    return Err(over_budget(bytes, limit));
+                if self.counted[color] {
+                    let held = self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+                    if held > limit {
+                        self.forget(color, size);
+                        return Err(over_budget(bytes, limit));
+                    }
                 }
                 match Buffer::zeroed(size) {
                     Ok(block) => block,
                     Err(error) => {
-                        self.held.fetch_sub(size, Ordering::Relaxed);
+                        self.forget(color, size);
                         return Err(error.into());
                     }
                 }
@@ -144,10 +170,9 @@ impl Memory {
 
     /// Gives all resting blocks back to the system.
     pub(crate) fn trim(&self) {
-        for color in &self.colors {
-            let blocks = std::mem::take(&mut *color.lock().unwrap_or_else(PoisonError::into_inner));
-            let bytes: usize = blocks.iter().map(Buffer::capacity).sum();
-            self.held.fetch_sub(bytes, Ordering::Relaxed);
+        for (color, blocks) in self.colors.iter().enumerate() {
+            let blocks = std::mem::take(&mut *blocks.lock().unwrap_or_else(PoisonError::into_inner));
+            self.forget(color, blocks.iter().map(Buffer::capacity).sum());
         }
     }
 }
@@ -166,7 +191,7 @@ impl Home for Memory {
         if blocks.len() < KEPT_PER_COLOR {
             blocks.push(block);
         } else {
-            self.held.fetch_sub(block.capacity(), Ordering::Relaxed);
+            self.forget(color, block.capacity());
         }
     }
 }

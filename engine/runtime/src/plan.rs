@@ -1,9 +1,11 @@
 use crate::memory::{Color, Coloring, Memory, MemoryPlan};
 use crate::sink::sink_constants;
+use crate::state::States;
 use oxidane_graph::{
     Call, Dim, Graph, Id, Inference, Kernel, NodeId, OpError, Place, Problem, Problems, Source, Type, ValueId,
 };
-use oxidane_tensor::{Datum, Tensor};
+use oxidane_tensor::{DType, Datum, Tensor};
+use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,8 +25,13 @@ pub struct Plan {
     sizes: Vec<Vec<Dim>>,
     /// The symbols that sizes depend on, sorted.
     symbols: Vec<Arc<str>>,
-    memory_plans: Mutex<HashMap<Vec<Option<i64>>, Arc<MemoryPlan>>>,
+    memory_plans: Mutex<Vec<(Bound, Arc<MemoryPlan>)>>,
+    /// What runs leave for later ones.
+    pub(crate) states: States,
 }
+
+/// The sizes of a plan's symbols, in their order; `None` where only a run will tell.
+pub(crate) type Bound = SmallVec<[Option<i64>; 8]>;
 
 /// A node, bound.
 pub(crate) struct Step {
@@ -36,7 +43,7 @@ pub(crate) struct Step {
     pub(crate) captures: Vec<Option<Operand>>,
     pub(crate) outputs: Vec<Option<usize>>,
     pub(crate) wanted: Vec<bool>,
-    /// The color of each output; `None` for graph outputs, which belong to the caller.
+    /// The color of each output.
     pub(crate) colors: Vec<Option<Color>>,
     pub(crate) bodies: Vec<Plan>,
     /// Worth a thread of its own.
@@ -57,6 +64,21 @@ pub(crate) struct Input {
     pub(crate) slot: usize,
     pub(crate) default: Option<Tensor>,
     pub(crate) value: ValueId,
+    /// What a tensor must be, where it is a tensor of known rank.
+    asked: Option<Asked>,
+}
+
+/// What an input tensor must be, ready to be compared.
+struct Asked {
+    dtype: DType,
+    axes: SmallVec<[Axis; 4]>,
+}
+
+enum Axis {
+    Known(usize),
+    /// The symbol at this place of the plan's own.
+    Symbol(usize),
+    Any,
 }
 
 /// Outputs smaller than this are not worth waking a thread for.
@@ -193,15 +215,6 @@ impl Plan {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        let inputs = graph.inputs().iter().map(|&value| Input {
-            slot: value.index(),
-            default: match graph.value(value).source() {
-                Source::Input { default } => default.as_deref().cloned(),
-                _ => None,
-            },
-            value,
-        });
-        let inputs = inputs.collect();
         let mut outputs = Vec::new();
         for &v in graph.outputs() {
             outputs.push(match graph.value(v).constant() {
@@ -213,10 +226,26 @@ impl Plan {
         for at in (0..steps.len()).rev() {
             steps[at].depth = successors[at].iter().map(|&s| steps[s].depth + 1).max().unwrap_or(0);
         }
-        let sizes = coloring.into_sizes();
-        let symbols: BTreeSet<Arc<str>> = sizes.iter().flatten().flat_map(|d| d.symbols()).collect();
+        let (sizes, memory) = coloring.finish();
+        // Those of the inputs as well: they are compared even where no size depends on them.
+        let asked = |&v: &ValueId| graph.value(v).declared().or(graph.value(v).ty());
+        let declared = graph.inputs().iter().filter_map(asked).filter_map(|t| t.shape()).flatten();
+        let symbols: BTreeSet<Arc<str>> =
+            sizes.iter().flatten().chain(declared).flat_map(|d| d.symbols()).collect();
+        let symbols: Vec<Arc<str>> = symbols.into_iter().collect();
+        let inputs = graph.inputs().iter().map(|&value| Input {
+            slot: value.index(),
+            default: match graph.value(value).source() {
+                Source::Input { default } => default.as_deref().cloned(),
+                _ => None,
+            },
+            value,
+            asked: asked(&value).and_then(|ty| Asked::new(ty, &symbols)),
+        });
+        let inputs: Vec<Input> = inputs.collect();
         Ok(Plan {
-            memory: Arc::new(Memory::new(sizes.len())),
+            memory: Arc::new(memory),
+            states: States::new(&waits, &uses),
             graph,
             steps,
             successors,
@@ -225,7 +254,7 @@ impl Plan {
             inputs,
             outputs,
             sizes,
-            symbols: symbols.into_iter().collect(),
+            symbols,
             memory_plans: Mutex::default(),
         })
     }
@@ -249,7 +278,44 @@ impl Plan {
     ///
     /// # Errors
     /// Lists every input that is missing, of another type, or of a shape that does not fit.
-    pub(crate) fn bind_symbols(&self, inputs: &[Option<Datum>]) -> Result<HashMap<Arc<str>, i64>, Problems> {
+    pub(crate) fn bind_symbols(&self, inputs: &[Option<Datum>]) -> Result<Bound, Problems> {
+        if let Some(bound) = self.bind_quickly(inputs) {
+            return Ok(bound);
+        }
+        let named = self.bind_by_name(inputs)?;
+        Ok(self.symbols.iter().map(|s| named.get(s).copied()).collect())
+    }
+
+    /// As [`Plan::bind_symbols`] for tensors that fit, without an allocation; `None` where a closer look is due.
+    fn bind_quickly(&self, inputs: &[Option<Datum>]) -> Option<Bound> {
+        let mut bound = Bound::from_elem(None, self.symbols.len());
+        for (input, given) in self.inputs.iter().zip(inputs) {
+            let tensor = match given {
+                Some(datum) => datum.as_tensor()?,
+                None if input.default.is_some() => continue,
+                None => return None,
+            };
+            let asked = input.asked.as_ref()?;
+            if tensor.dtype() != asked.dtype || tensor.rank() != asked.axes.len() {
+                return None;
+            }
+            for (axis, &size) in asked.axes.iter().zip(tensor.shape()) {
+                match *axis {
+                    Axis::Known(known) if known != size => return None,
+                    Axis::Symbol(at) => {
+                        let size = i64::try_from(size).ok()?;
+                        if *bound[at].get_or_insert(size) != size {
+                            return None;
+                        }
+                    }
+                    Axis::Known(_) | Axis::Any => {}
+                }
+            }
+        }
+        Some(bound)
+    }
+
+    fn bind_by_name(&self, inputs: &[Option<Datum>]) -> Result<HashMap<Arc<str>, i64>, Problems> {
         let mut bound: HashMap<Arc<str>, (i64, String)> = HashMap::new();
         let mut problems = Vec::new();
         for (input, given) in self.inputs.iter().zip(inputs) {
@@ -300,14 +366,21 @@ impl Plan {
         }
     }
 
+    /// Sizes of which nothing is known.
+    pub(crate) fn unbound(&self) -> Bound {
+        Bound::from_elem(None, self.symbols.len())
+    }
+
     /// What a run takes when the symbols have these sizes; kept for the next run of the same sizes.
-    pub(crate) fn memory_plan(&self, symbols: &HashMap<Arc<str>, i64>) -> Arc<MemoryPlan> {
-        let key: Vec<Option<i64>> = self.symbols.iter().map(|s| symbols.get(s).copied()).collect();
+    pub(crate) fn memory_plan(&self, bound: &Bound) -> Arc<MemoryPlan> {
         let mut plans = self.memory_plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = plans.get(&key) {
+        if let Some((_, plan)) = plans.iter().find(|(key, _)| key == bound) {
             return plan.clone();
         }
-        let value = |name: &str| symbols.get(name).map(|&n| Dim::known(n));
+        let value = |name: &str| {
+            let at = self.symbols.binary_search_by(|s| (**s).cmp(name)).ok()?;
+            bound[at].map(Dim::known)
+        };
         let block = |sizes: &Vec<Dim>| {
             let known = sizes.iter().map(|d| d.substitute(&value).as_size());
             known.flatten().max().unwrap_or(0)
@@ -316,16 +389,34 @@ impl Plan {
         if plans.len() >= KEPT_PLANS {
             plans.clear();
         }
-        plans.insert(key, plan.clone());
+        plans.push((bound.clone(), plan.clone()));
         plan
     }
 
     /// Gives the memory that no run uses back to the system.
     pub(crate) fn trim(&self) {
         self.memory.trim();
+        self.states.trim();
         for body in self.steps.iter().flat_map(|s| &s.bodies) {
             body.trim();
         }
+    }
+}
+
+impl Asked {
+    fn new(ty: &Type, symbols: &[Arc<str>]) -> Option<Asked> {
+        let tensor = ty.as_tensor()?;
+        let axis = |dim: &Dim| {
+            if let Some(size) = dim.as_size() {
+                return Axis::Known(size);
+            }
+            let symbol = dim.as_symbol().filter(|_| !dim.is_unknown());
+            match symbol.and_then(|s| symbols.binary_search(&s).ok()) {
+                Some(at) => Axis::Symbol(at),
+                None => Axis::Any,
+            }
+        };
+        Some(Asked { dtype: tensor.dtype, axes: tensor.shape.as_ref()?.iter().map(axis).collect() })
     }
 }
 
@@ -353,14 +444,22 @@ fn share_memory(
     });
     let mut colors = Vec::with_capacity(node.outputs().len());
     for (slot, output) in node.outputs().iter().enumerate() {
-        let color = output.filter(|v| !results.contains(v)).map(|v| match taken_over {
-            Some(color) if slot == 0 => color,
-            _ => coloring.take(output_bytes(graph.value(v).ty())),
-        });
-        if let Some(v) = output {
-            color_of[v.index()] = color;
+        let Some(v) = *output else {
+            colors.push(None);
+            continue;
+        };
+        let bytes = output_bytes(graph.value(v).ty());
+        if results.contains(&v) {
+            // Not to be released: the caller may keep it.
+            colors.push(Some(coloring.result(bytes)));
+            continue;
         }
-        colors.push(color);
+        let color = match taken_over {
+            Some(color) if slot == 0 => color,
+            _ => coloring.take(bytes),
+        };
+        color_of[v.index()] = Some(color);
+        colors.push(Some(color));
     }
     let spent = node.inputs().iter().chain(node.outputs()).flatten().filter(|v| left[v.index()] == 0);
     for v in spent {

@@ -1,9 +1,10 @@
 use crate::memory::{MemoryPlan, over_budget};
 use crate::plan::{Operand, Plan, Step};
+use crate::state::{self, State};
 use oxidane_graph::{Host, OpError, Place, Problem, Run, Stop, Type};
-use oxidane_pool::{Pool, Scope};
+use oxidane_pool::{Pool, Stop as StopLoops, Tasks};
 use oxidane_tensor::{Buffer, Datum};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -59,7 +60,10 @@ pub struct NodeEvent<'a> {
 
 /// What all parts of one run share.
 pub(crate) struct Context<'a> {
-    pub(crate) pool: &'a Pool,
+    /// Its loops stop where the run stops.
+    pub(crate) pool: Pool,
+    /// Whether anything could stop the run.
+    pub(crate) stops: bool,
     pub(crate) limits: Limits,
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancel: Option<&'a Cancel>,
@@ -67,7 +71,26 @@ pub(crate) struct Context<'a> {
     pub(crate) observer: Option<&'a dyn Observer>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        pool: &Pool,
+        limits: Limits,
+        cancel: Option<&'a Cancel>,
+        observer: Option<&'a dyn Observer>,
+    ) -> Context<'a> {
+        let deadline = limits.time.and_then(|t| Instant::now().checked_add(t));
+        let stop = StopLoops::new(cancel.map(|c| c.0.clone()), deadline);
+        Context {
+            pool: pool.with_stop(stop),
+            stops: cancel.is_some() || deadline.is_some(),
+            limits,
+            deadline,
+            cancel,
+            iterations: AtomicU64::new(limits.iterations),
+            observer,
+        }
+    }
+
     fn checkpoint(&self) -> Result<(), OpError> {
         if self.cancel.is_some_and(Cancel::is_cancelled) {
             return Err(OpError::stopped(Stop::Cancelled, "the run was cancelled"));
@@ -81,60 +104,40 @@ impl Context<'_> {
     }
 }
 
-/// The values of one run, by slot.
-struct Values {
-    cells: Vec<Mutex<Option<Datum>>>,
-    left: Vec<AtomicUsize>,
-}
-
-impl Values {
-    /// The datum of an operand; moved out where this is its last use.
-    fn fetch(&self, operand: &Operand) -> Option<Datum> {
-        match operand {
-            Operand::Constant(tensor) => Some(tensor.clone().into()),
-            Operand::Slot(slot) => {
-                let last = self.left[*slot].fetch_sub(1, Ordering::AcqRel) == 1;
-                let mut cell = self.cells[*slot].lock().unwrap_or_else(PoisonError::into_inner);
-                if last { cell.take() } else { cell.clone() }
-            }
-        }
-    }
-
-    fn set(&self, slot: usize, datum: Option<Datum>) {
-        *self.cells[slot].lock().unwrap_or_else(PoisonError::into_inner) = datum;
-    }
-}
-
-/// Runs a plan on inputs in its order of inputs; `None` takes a default.
+/// Runs a plan on inputs in its order of inputs, and puts the outputs into `outputs`; `None` takes a default.
 pub(crate) fn run(
     plan: &Plan,
-    inputs: Vec<Option<Datum>>,
+    inputs: impl Iterator<Item = Option<Datum>>,
+    outputs: &mut Vec<Datum>,
     memory: &MemoryPlan,
     context: &Context<'_>,
     parallel: bool,
-) -> Result<Vec<Datum>, Problem> {
-    let values = Values {
-        cells: (0..plan.uses.len()).map(|_| Mutex::new(None)).collect(),
-        left: plan.uses.iter().map(|&n| AtomicUsize::new(n)).collect(),
-    };
+) -> Result<(), Problem> {
+    let state = plan.states.take();
     for (input, given) in plan.inputs.iter().zip(inputs) {
-        values.set(input.slot, given.or_else(|| input.default.clone().map(Datum::Tensor)));
+        state.set(input.slot, given.or_else(|| input.default.clone().map(Datum::Tensor)));
     }
-    let task = Task { plan, values: &values, memory, context };
-    if parallel && context.pool.width() > 1 {
-        task.dataflow()?;
+    let task = Task { plan, state: &state, memory, context };
+    let result = if parallel && context.pool.width() > 1 {
+        task.dataflow()
     } else {
-        for step in &plan.steps {
-            task.step(step)?;
+        plan.steps.iter().try_for_each(|step| task.step(step))
+    };
+    let result = result.and_then(|()| {
+        let missing = || Problem::at("output", OpError::new("a graph output has no value"));
+        outputs.clear();
+        for output in &plan.outputs {
+            outputs.push(state.fetch(output).ok_or_else(missing)?);
         }
-    }
-    let missing = || Problem::at("output", OpError::new("a graph output has no value"));
-    plan.outputs.iter().map(|o| values.fetch(o).ok_or_else(missing)).collect()
+        Ok(())
+    });
+    plan.states.put_back(state);
+    result
 }
 
 struct Task<'a> {
     plan: &'a Plan,
-    values: &'a Values,
+    state: &'a State,
     memory: &'a MemoryPlan,
     context: &'a Context<'a>,
 }
@@ -145,37 +148,48 @@ impl Task<'_> {
             error.into_inner().unwrap_or_else(|error| Problem::new(self.plan.place(step), error))
         };
         self.context.checkpoint().map_err(fail)?;
-        let fetch = |o: &Option<Operand>| o.as_ref().and_then(|o| self.values.fetch(o));
-        let inputs: Vec<Option<Datum>> = step.inputs.iter().map(fetch).collect();
-        let captures: Vec<Option<Datum>> = step.captures.iter().map(fetch).collect();
-        let host = StepHost { task: self, step, captures };
+        let fetch = |operands: &[Option<Operand>]| {
+            let mut list = state::list();
+            list.extend(operands.iter().map(|o| self.state.fetch(o.as_ref()?)));
+            list
+        };
+        let host = StepHost { task: self, step, captures: fetch(&step.captures) };
         let start = self.context.observer.map(|_| Instant::now());
-        let mut call = Run::new(inputs, &step.wanted, &host);
-        step.kernel.run(&mut call).map_err(fail)?;
-        let outputs = call.into_outputs();
+        let mut call = Run::over(fetch(&step.inputs), state::list(), &step.wanted, &host);
+        let result = step.kernel.run(&mut call);
+        // A kernel whose loops were stopped has left part of its outputs unwritten.
+        if self.context.stops {
+            self.context.checkpoint().map_err(fail)?;
+        }
+        result.map_err(fail)?;
+        let (inputs, mut outputs) = call.into_parts();
+        state::keep(inputs);
+        state::keep(host.captures);
         if let (Some(observer), Some(start)) = (self.context.observer, start) {
             let (time, place) = (start.elapsed(), self.plan.place(step));
             observer.node(NodeEvent { place: &place, time, outputs: &outputs });
         }
-        for ((slot, datum), wanted) in step.outputs.iter().zip(outputs).zip(&step.wanted) {
+        for ((slot, datum), wanted) in step.outputs.iter().zip(&mut outputs).zip(&step.wanted) {
             let (Some(slot), true) = (slot, wanted) else { continue };
             if datum.is_none() {
                 return Err(fail(OpError::new("the kernel left an output unset")));
             }
-            self.values.set(*slot, datum);
+            self.state.set(*slot, datum.take());
         }
+        state::keep(outputs);
         Ok(())
     }
 
     /// Runs steps as their inputs become ready. A strand goes on with light steps itself and leaves heavy ones
     /// beyond the first to other threads, longest way to an output first.
     fn dataflow(&self) -> Result<(), Problem> {
-        let waits: Vec<AtomicUsize> = self.plan.waits.iter().map(|&n| AtomicUsize::new(n)).collect();
-        let failure: Mutex<Option<(usize, Problem)>> = Mutex::new(None);
-        let failed = AtomicBool::new(false);
-        let flow = Flow { task: self, waits: &waits, failure: &failure, failed: &failed };
-        let ready: Vec<usize> = (0..waits.len()).filter(|&s| self.plan.waits[s] == 0).collect();
-        self.context.pool.scope(|scope| flow.strand(ready, scope));
+        let failure = Mutex::new(None);
+        let flow = Flow { task: self, failure: &failure, failed: &AtomicBool::new(false) };
+        {
+            let mut ready = self.state.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            ready.extend((0..self.plan.waits.len()).filter(|&s| self.plan.waits[s] == 0));
+        }
+        self.context.pool.tasks(&|tasks| flow.strand(tasks));
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some((_, problem)) => Err(problem),
             None => Ok(()),
@@ -183,56 +197,65 @@ impl Task<'_> {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Flow<'a> {
     task: &'a Task<'a>,
-    waits: &'a [AtomicUsize],
+    /// The failure of the step that stands first.
     failure: &'a Mutex<Option<(usize, Problem)>>,
     failed: &'a AtomicBool,
 }
 
-impl<'a> Flow<'a> {
-    fn strand<'env>(self, mut ready: Vec<usize>, scope: &Scope<'_, 'env>)
-    where
-        'a: 'env,
-    {
-        let steps = &self.task.plan.steps;
-        while let Some(at) = self.next(&mut ready, scope) {
+impl Flow<'_> {
+    /// Runs one step after the other, as long as there is one that is ready.
+    fn strand(&self, tasks: &Tasks<'_>) {
+        let plan = self.task.plan;
+        let mut next = None;
+        while let Some(at) = next.take().or_else(|| self.take(tasks)) {
             if self.failed.load(Ordering::Relaxed) {
                 return;
             }
-            if let Err(problem) = self.task.step(&steps[at]) {
+            if let Err(problem) = self.task.step(&plan.steps[at]) {
                 self.failed.store(true, Ordering::Relaxed);
                 let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-                // Of several failures the one that stands first is reported.
                 if failure.as_ref().is_none_or(|(other, _)| at < *other) {
                     *failure = Some((at, problem));
                 }
                 return;
             }
-            for &next in &self.task.plan.successors[at] {
-                if self.waits[next].fetch_sub(1, Ordering::AcqRel) == 1 {
-                    ready.push(next);
+            let mut others = None;
+            for &ready in &plan.successors[at] {
+                if self.task.state.waits[ready].fetch_sub(1, Ordering::AcqRel) != 1 {
+                    continue;
                 }
+                // A chain of steps needs no list.
+                let Some(first) = next.replace(ready) else { continue };
+                let others = others.get_or_insert_with(|| {
+                    self.task.state.ready.lock().unwrap_or_else(PoisonError::into_inner)
+                });
+                others.push(first);
+            }
+            if let Some(mut others) = others {
+                others.extend(next);
+                next = self.choose(&mut others, tasks);
             }
         }
     }
 
-    /// Takes a light step if there is one, else the heavy step with the longest way; other heavy steps start
-    /// strands of their own.
-    fn next<'env>(self, ready: &mut Vec<usize>, scope: &Scope<'_, 'env>) -> Option<usize>
-    where
-        'a: 'env,
-    {
+    fn take(&self, tasks: &Tasks<'_>) -> Option<usize> {
+        let mut ready = self.task.state.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        self.choose(&mut ready, tasks)
+    }
+
+    /// A light step if there is one, else the heavy step with the longest way. Where heavy ones are left, another
+    /// thread is asked in.
+    fn choose(&self, ready: &mut Vec<usize>, tasks: &Tasks<'_>) -> Option<usize> {
         let steps = &self.task.plan.steps;
-        if let Some(light) = ready.iter().position(|&s| !steps[s].heavy) {
-            return Some(ready.swap_remove(light));
-        }
-        let longest =
-            (0..ready.len()).max_by_key(|&i| (steps[ready[i]].depth, std::cmp::Reverse(ready[i])))?;
-        let own = ready.swap_remove(longest);
-        for other in ready.drain(..) {
-            scope.spawn(move |scope| self.strand(vec![other], scope));
+        let best = (0..ready.len()).max_by_key(|&i| {
+            let step = &steps[ready[i]];
+            (!step.heavy, step.depth, std::cmp::Reverse(ready[i]))
+        })?;
+        let own = ready.swap_remove(best);
+        if ready.iter().any(|&s| steps[s].heavy) {
+            tasks.add();
         }
         Some(own)
     }
@@ -253,6 +276,7 @@ impl Host for StepHost<'_> {
                 let planned = self.task.memory.blocks.get(color).copied().unwrap_or(0);
                 self.task.plan.memory.take(color, bytes, planned, limit)
             }
+            // Scratch of an interpreter inside of a kernel.
             None => Ok(Buffer::zeroed(bytes)?),
         }
     }
@@ -263,7 +287,7 @@ impl Host for StepHost<'_> {
     }
 
     fn pool(&self) -> &Pool {
-        self.task.context.pool
+        &self.task.context.pool
     }
 
     fn checkpoint(&self) -> Result<(), OpError> {
@@ -287,9 +311,12 @@ impl Host for StepHost<'_> {
                 OpError::stopped(Stop::Budget, format!("loops ran more than {limit} iterations"))
                     .help("raise the limit of iterations")
             })?;
-        let all = inputs.into_iter().map(Some).chain(self.captures.iter().cloned()).collect();
-        let memory = plan.memory_plan(&Default::default());
+        let all = inputs.into_iter().map(Some).chain(self.captures.iter().cloned());
+        let memory = plan.memory_plan(&plan.unbound());
         let step = || self.task.plan.graph().body_path(self.step.node, body);
-        run(plan, all, &memory, context, false).map_err(|p| OpError::inside(p.inside(&step())))
+        let mut outputs = Vec::with_capacity(plan.outputs.len());
+        run(plan, all, &mut outputs, &memory, context, false)
+            .map_err(|p| OpError::inside(p.inside(&step())))?;
+        Ok(outputs)
     }
 }

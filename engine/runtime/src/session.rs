@@ -5,8 +5,6 @@ use oxidane_graph::{Graph, OpError, Problem, Problems, Stop, Type};
 use oxidane_pool::Pool;
 use oxidane_tensor::Datum;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::Instant;
 
 /// How a session runs.
 #[derive(Debug, Clone, Default)]
@@ -124,24 +122,42 @@ impl Session {
         mut inputs: Vec<Option<Datum>>,
         options: RunOptions<'_>,
     ) -> Result<Vec<Datum>, RunError> {
-        if inputs.len() > self.inputs.len() {
+        let mut outputs = Vec::new();
+        if inputs.len() < self.inputs.len() {
+            inputs.resize(self.inputs.len(), None);
+        }
+        self.run_into(&mut inputs, options, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// As [`Session::run_with`], into a list that is used again: a run whose inputs have the sizes of an earlier one,
+    /// and whose earlier outputs were dropped, allocates nothing. The inputs are taken out of their list, even where
+    /// the run fails; the outputs are then none.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_into(
+        &self,
+        inputs: &mut [Option<Datum>],
+        options: RunOptions<'_>,
+        outputs: &mut Vec<Datum>,
+    ) -> Result<(), RunError> {
+        outputs.clear();
+        if inputs.len() != self.inputs.len() {
             let error =
                 OpError::new(format!("takes {} inputs, but {} are given", self.inputs.len(), inputs.len()));
             return Err(RunError::Inputs(Problem::at("model", error).into()));
         }
-        inputs.resize(self.inputs.len(), None);
-        let symbols = self.plan.bind_symbols(&inputs).map_err(RunError::Inputs)?;
-        let memory = self.plan.memory_plan(&symbols);
+        let bound = self.plan.bind_symbols(inputs).map_err(RunError::Inputs)?;
+        let memory = self.plan.memory_plan(&bound);
         self.check_memory(&memory)?;
-        let context = Context {
-            pool: &self.pool,
-            limits: self.limits,
-            deadline: self.limits.time.and_then(|t| Instant::now().checked_add(t)),
-            cancel: options.cancel,
-            iterations: AtomicU64::new(self.limits.iterations),
-            observer: options.observer,
-        };
-        Ok(schedule::run(&self.plan, inputs, &memory, &context, true)?)
+        let context = Context::new(&self.pool, self.limits, options.cancel, options.observer);
+        let inputs = inputs.iter_mut().map(Option::take);
+        let result = schedule::run(&self.plan, inputs, outputs, &memory, &context, true);
+        if result.is_err() {
+            outputs.clear();
+        }
+        Ok(result?)
     }
 
     /// What a run on inputs like these takes for what its nodes compute, before it starts.
@@ -149,8 +165,8 @@ impl Session {
     /// # Errors
     /// When the inputs do not fit.
     pub fn memory_for(&self, inputs: &[Option<Datum>]) -> Result<Arc<MemoryPlan>, RunError> {
-        let symbols = self.plan.bind_symbols(inputs).map_err(RunError::Inputs)?;
-        Ok(self.plan.memory_plan(&symbols))
+        let bound = self.plan.bind_symbols(inputs).map_err(RunError::Inputs)?;
+        Ok(self.plan.memory_plan(&bound))
     }
 
     fn check_memory(&self, memory: &MemoryPlan) -> Result<(), RunError> {

@@ -20,7 +20,7 @@ pub struct Tensor {
 
 #[derive(Clone)]
 enum Storage {
-    Bytes(Arc<Buffer>),
+    Bytes(Buffer),
     Strings(Arc<Vec<Arc<str>>>),
 }
 
@@ -103,7 +103,7 @@ impl Tensor {
             shape: shape.into(),
             strides: row_major(shape),
             offset: 0,
-            storage: Storage::Bytes(Arc::new(buffer)),
+            storage: Storage::Bytes(buffer),
         })
     }
 
@@ -172,7 +172,7 @@ impl Tensor {
     /// Whether no one else holds the bytes and they may be written: an operator may then work in place.
     pub fn is_unique(&mut self) -> bool {
         match &mut self.storage {
-            Storage::Bytes(b) => Arc::get_mut(b).is_some_and(|b| b.is_allocated()),
+            Storage::Bytes(b) => b.is_unique() && b.is_allocated(),
             Storage::Strings(s) => Arc::get_mut(s).is_some(),
         }
     }
@@ -507,8 +507,7 @@ impl Tensor {
     /// When the type is string, or there is no memory for the copy.
     pub fn into_mut(mut self) -> Result<TensorMut, TensorError> {
         let whole = self.offset == 0 && self.is_contiguous() && self.is_unique();
-        if whole && let Storage::Bytes(arc) = self.storage {
-            let mut buffer = Arc::into_inner(arc).expect("is_unique saw no other holder");
+        if whole && let Storage::Bytes(mut buffer) = self.storage {
             buffer.set_len(byte_len(self.dtype, &self.shape)?);
             return Ok(TensorMut { dtype: self.dtype, shape: self.shape, buffer });
         }
@@ -554,10 +553,10 @@ impl TensorMut {
     ///
     /// # Errors
     /// When the length is not that of the shape, the buffer is read-only, or the type is string.
-    pub fn over(dtype: DType, shape: &[usize], buffer: Buffer) -> Result<TensorMut, TensorError> {
+    pub fn over(dtype: DType, shape: &[usize], mut buffer: Buffer) -> Result<TensorMut, TensorError> {
         let needed = byte_len(dtype, shape)?;
         let found = buffer.as_bytes().len();
-        if needed != found || !buffer.is_allocated() || dtype == DType::String {
+        if needed != found || !buffer.is_allocated() || !buffer.is_unique() || dtype == DType::String {
             return Err(TensorError::Length { dtype, shape: shape.to_vec(), needed, found });
         }
         Ok(TensorMut { dtype, shape: shape.into(), buffer })
@@ -575,7 +574,7 @@ impl TensorMut {
 
     /// The bytes in ONNX's layout.
     pub fn as_bytes_mut(&mut self) -> &mut [u8] {
-        self.buffer.as_bytes_mut().expect("TensorMut holds allocated buffers only")
+        self.buffer.as_bytes_mut().expect("TensorMut holds allocated buffers alone")
     }
 
     /// The elements in row-major order.
@@ -596,7 +595,7 @@ impl TensorMut {
             strides: row_major(&self.shape),
             shape: self.shape,
             offset: 0,
-            storage: Storage::Bytes(Arc::new(self.buffer)),
+            storage: Storage::Bytes(self.buffer),
         }
     }
 }
