@@ -265,6 +265,16 @@ pub(crate) trait Vector: Copy + 'static {
     /// The largest of all lanes; a NaN may be lost.
     fn largest(self) -> f32;
 
+    /// Rows and columns of sixteen vectors exchanged.
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let mut cells = [[0.0; LANES]; LANES];
+        for (cells, row) in cells.iter_mut().zip(rows) {
+            row.put(cells);
+        }
+        std::array::from_fn(|i| Self::of(&cells.map(|row| row[i])))
+    }
+
     /// Zeros.
     #[inline(always)]
     fn zero() -> Self {

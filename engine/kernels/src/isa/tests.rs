@@ -54,6 +54,24 @@ fn methods_agree_with_plain_rust() {
 }
 
 #[test]
+fn sixteen_vectors_turn() {
+    struct Turn<'a>(&'a mut [f32]);
+    impl Work for Turn<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<V: Vector>(self) {
+            let turned = V::transpose(std::array::from_fn(|i| V::of(&self.0[i * LANES..])));
+            turned.into_iter().zip(self.0.chunks_mut(LANES)).for_each(|(row, to)| row.put(to));
+        }
+    }
+    let mut cells: Vec<f32> = (0..256).map(|i| i as f32).collect();
+    dispatch(Turn(&mut cells));
+    for (i, cell) in cells.into_iter().enumerate() {
+        assert_eq!(cell as usize, i % 16 * 16 + i / 16);
+    }
+}
+
+#[test]
 fn products_are_fused_or_not_but_near() {
     struct Fused;
     impl Work for Fused {
