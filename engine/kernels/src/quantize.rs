@@ -540,8 +540,10 @@ mod tests {
                 for signed in [false, true] {
                     let mut out = vec![0.0; 60];
                     dequantize_bytes(&pool, (&codes, signed), &grid, (&scale, zero), &mut out).unwrap();
-                    let mut want: Vec<f32> =
-                        codes.iter().map(|&c| if signed { f32::from(c as i8) } else { f32::from(c) }).collect();
+                    let mut want: Vec<f32> = codes
+                        .iter()
+                        .map(|&c| if signed { f32::from(c as i8) } else { f32::from(c) })
+                        .collect();
                     dequantize(&pool, &mut want, &grid, (&scale, zero)).unwrap();
                     assert_eq!(out, want);
                 }

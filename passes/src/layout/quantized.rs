@@ -55,7 +55,9 @@ impl Rule for OnCodes {
         match self {
             OnCodes::Conv => "Conv between DequantizeLinear and QuantizeLinear works on codes, channels last",
             OnCodes::ConvInput => "a quantized convolution reads channels last what is transposed for it",
-            OnCodes::ConvSum => "the sum of a quantized convolution and other codes goes into the convolution",
+            OnCodes::ConvSum => {
+                "the sum of a quantized convolution and other codes goes into the convolution"
+            }
             OnCodes::Gemm => "Gemm between DequantizeLinear and QuantizeLinear works on codes",
             OnCodes::Mover => "what only moves or picks numbers moves their codes",
             OnCodes::MaxPool => "MaxPool of transposed codes works channels last",
@@ -181,7 +183,9 @@ fn conv(site: &mut Site<'_>) -> Result<(), Refused> {
     let middle = if site.ty(w.codes).and_then(|t| t.dtype()) == Some(DType::I8) { 0.0 } else { 128.0 };
     let zeros = site.constant(w.zero).and_then(|t| t.to_f64s().ok()).ok_or(Refused::NoMatch)?;
     if zeros.iter().any(|&zero| zero != middle) {
-        return Err(Refused::because("the weights have a zero point that is not in the middle of their range"));
+        return Err(Refused::because(
+            "the weights have a zero point that is not in the middle of their range",
+        ));
     }
     let bias = bias.map(|bias| sums(site, bias, &x, &w)).transpose()?;
     let last = channels_last(site, x.codes);
@@ -243,8 +247,8 @@ fn conv_sum(site: &mut Site<'_>) -> Result<(), Refused> {
         let last = channels_last(site, codes.codes)?;
         site.sole_user(last)?;
         let id = native(site, last)?;
-        let taken = site.graph().node(id).input(9).is_some()
-            || site.attribute::<i64>(id, "rectified") == Some(1);
+        let taken =
+            site.graph().node(id).input(9).is_some() || site.attribute::<i64>(id, "rectified") == Some(1);
         (!taken).then_some((id, codes))
     };
     let (id, rounded, other) = match (convolved(a), convolved(b)) {

@@ -81,11 +81,14 @@ fn convolutions_are_exact() {
                 let scales: Vec<f32> = (0..case.outputs).map(|i| 0.002 + 0.0001 * i as f32).collect();
                 let x_zero = if x_signed { -17 } else { 100 };
                 let w_zero = if w_signed { 0 } else { 128 };
-                let coding = |scale, zero: i32, signed| Coding { scale, zero: if signed { zero - 128 } else { zero }, signed };
+                let coding = |scale, zero: i32, signed| Coding {
+                    scale,
+                    zero: if signed { zero - 128 } else { zero },
+                    signed,
+                };
                 let y = coding(0.9, 120, y_signed);
                 let (middle, other) = (coding(0.8, 130, !y_signed), coding(0.07, 60, add == Some(true)));
-                let window =
-                    Window::new(&case.kernel, &case.strides, &case.dilations, &case.pads).unwrap();
+                let window = Window::new(&case.kernel, &case.strides, &case.dilations, &case.pads).unwrap();
                 let spec = ConvSpec {
                     input: case.input,
                     channels_last: last,
@@ -139,7 +142,10 @@ fn convolutions_are_exact() {
                     // Where an addend is worth half a step more or less, roundings differ.
                     let near = add.is_some() && (steps - steps.floor() - 0.5).abs() < 1e-3;
                     let got = value(got, y_signed);
-                    assert!(got == want || near && (got - want).abs() <= 1, "case {seed} at {i}: {got} {want} {steps}");
+                    assert!(
+                        got == want || near && (got - want).abs() <= 1,
+                        "case {seed} at {i}: {got} {want} {steps}"
+                    );
                 }
             }
         }

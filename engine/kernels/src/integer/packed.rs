@@ -80,7 +80,8 @@ impl Packed {
             }
         }
         let pairs = columns.div_ceil(PAIR);
-        let count = pairs.checked_mul(steps.len()).and_then(|n| n.checked_mul(2 * STEP / 4)).ok_or_else(large)?;
+        let count =
+            pairs.checked_mul(steps.len()).and_then(|n| n.checked_mul(2 * STEP / 4)).ok_or_else(large)?;
         let mut lines = Vec::new();
         lines.try_reserve_exact(count).map_err(|_| large())?;
         lines.resize(count, Line([0; 64]));

@@ -77,7 +77,9 @@ pub fn product(
     let count = count / columns;
     let fits = |n: usize, all: usize| n == 1 || n == all;
     let length = |what: &str, n: usize, wanted: usize| {
-        KernelError::Shape(format!("{n} {what} do not fit a product of {count} x {depth} x {columns}: {wanted} are needed"))
+        KernelError::Shape(format!(
+            "{n} {what} do not fit a product of {count} x {depth} x {columns}: {wanted} are needed"
+        ))
     };
     if rows.bytes.len() != count * depth {
         return Err(length("bytes", rows.bytes.len(), count * depth));

@@ -18,8 +18,7 @@ struct Config {
 
 /// Configures the tiles for blocks whose two tiles have these rows.
 unsafe fn configure(rows: [usize; 2]) {
-    let mut config =
-        Config { palette: 1, start: 0, zero: [0; 14], bytes: [0; 16], rows: [0; 16] };
+    let mut config = Config { palette: 1, start: 0, zero: [0; 14], bytes: [0; 16], rows: [0; 16] };
     // A tile without rows cannot be named by any instruction.
     let (first, second) = (rows[0] as u8, rows[1].max(1) as u8);
     let all = [first, first, second, second, first, second, TILE as u8, TILE as u8];

@@ -92,3 +92,19 @@ fn the_lowest_set_is_always_there() {
     assert_eq!(all[0], Isa::Scalar);
     assert!(all.contains(&isa()));
 }
+
+/// All tests of this crate once more on each lower set that the machine has.
+#[test]
+fn lower_sets_pass_all_tests() {
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let own = std::env::current_exe().expect("the tests are a program");
+    for lower in available().into_iter().filter(|&set| set != isa()) {
+        let mut tests = std::process::Command::new(&own);
+        tests.env(VARIABLE, lower.name()).args(["--skip", "lower_sets_pass_all_tests"]);
+        let done = tests.output().expect("the tests run");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "on {}:\n{said}", lower.name());
+    }
+}

@@ -3,12 +3,12 @@
 
 use super::quantized::{DOMAIN, Inputs, binary, cast, codes, dtype};
 use crate::math::binary::{ADD, MUL};
-use crate::quantization::mat_mul_integer::MatMulInteger;
 use crate::quantization::integer::{Right, one};
+use crate::quantization::mat_mul_integer::MatMulInteger;
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{
-    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Types, Unknown, ValueId, kernel,
-    shared,
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Types, Unknown, ValueId,
+    kernel, shared,
 };
 use oxidane_kernels::integer::{Activation, Product, Scales};
 use oxidane_kernels::matmul::matmul_shape;
@@ -104,7 +104,8 @@ fn run_packed(run: &Run<'_>, right: &Right) -> Result<Option<Tensor>, OpError> {
         return Ok(None);
     };
     let fits = |t: &Tensor, single: bool| {
-        t.dtype() == DType::F32 && (single && t.len() == 1 && t.rank() <= 1 || t.shape() == [operands.columns])
+        t.dtype() == DType::F32
+            && (single && t.len() == 1 && t.rank() <= 1 || t.shape() == [operands.columns])
     };
     if !fits(scales, true) || !bias.is_none_or(|bias| fits(bias, false)) {
         return Ok(None);

@@ -3,11 +3,12 @@
 
 use super::quantized::{DOMAIN, Inputs, binary, cast, codes, dtype, quantize, transpose};
 use crate::math::binary::{ADD, MUL};
-use crate::quantization::mat_mul_integer::MatMulInteger;
 use crate::quantization::integer::{Right, one};
+use crate::quantization::mat_mul_integer::MatMulInteger;
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{
-    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId, kernel, shared,
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId, kernel,
+    shared,
 };
 use oxidane_kernels::integer::{Activation, Coding, Product, Scales};
 use oxidane_tensor::{DType, Tensor};

@@ -1,16 +1,16 @@
 //! Convolution of codes in two dimensions, with the channels of the result last.
 
 use super::DOMAIN;
-use crate::microsoft::quantized::{Inputs, binary, dequantize, dtype, quantize, transpose};
 use crate::math::binary::{ADD, MUL};
 use crate::math::unary::Unary;
+use crate::microsoft::quantized::{Inputs, binary, dequantize, dtype, quantize, transpose};
 use crate::nn::conv::Conv;
 use crate::quantization::dequantize_linear::DequantizeLinear;
 use crate::quantization::integer::one;
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{
-    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, kernel,
-    shared,
+    Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId,
+    kernel, shared,
 };
 use oxidane_kernels::Function;
 use oxidane_kernels::integer::{Coding, Conv as Packed, ConvSpec};
@@ -138,8 +138,11 @@ pub static ROOM: Room = Room {
             .expect(of(DType::U8, &[1, 2, 2, 1], &[112, 109, 115, 109])),
             signs(&plain).expect(of(DType::I8, &[1, 1, 2, 2], &[3, 3, 19, -1])),
             added("added", &plain).expect(of(DType::U8, &[1, 2, 2, 1], &[76, 110, 120, 126])),
-            added("rectified", &QuantizedConv { rectified: true, ..plain.clone() })
-                .expect(of(DType::U8, &[1, 2, 2, 1], &[100, 110, 120, 126])),
+            added("rectified", &QuantizedConv { rectified: true, ..plain.clone() }).expect(of(
+                DType::U8,
+                &[1, 2, 2, 1],
+                &[100, 110, 120, 126],
+            )),
         ]
     },
 };
@@ -248,9 +251,10 @@ impl Op for QuantizedConv {
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let inputs = Inputs::of(build, node);
-        let (Some(to), Some(x_dims)) =
-            (dtype(build, inputs.need(7)?), build.ty(inputs.need(0)?).and_then(|t| t.shape()).map(<[_]>::len))
-        else {
+        let (Some(to), Some(x_dims)) = (
+            dtype(build, inputs.need(7)?),
+            build.ty(inputs.need(0)?).and_then(|t| t.shape()).map(<[_]>::len),
+        ) else {
             return Ok(None);
         };
         if x_dims != 4 {

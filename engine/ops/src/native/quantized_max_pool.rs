@@ -51,9 +51,11 @@ pub static ROOM: Room = Room {
         let x = || codes(DType::U8, &[1, 3, 3, 2], &[1, 9, 2, 8, 3, 7, 4, 6, 5, 5, 6, 4, 7, 3, 8, 2, 9, 1]);
         // By hand.
         vec![
-            Case::new("bare", plain.clone())
-                .input(x())
-                .expect(codes(DType::U8, &[1, 2, 2, 2], &[5, 9, 6, 8, 8, 6, 9, 5])),
+            Case::new("bare", plain.clone()).input(x()).expect(codes(
+                DType::U8,
+                &[1, 2, 2, 2],
+                &[5, 9, 6, 8, 8, 6, 9, 5],
+            )),
             Case::new(
                 "strides and pads",
                 QuantizedMaxPool { strides: Some(vec![2, 2]), pads: Some(vec![1, 1, 0, 0]), ..plain.clone() },

@@ -111,15 +111,7 @@ impl Op for DynamicQuantizeLinear {
             let zero = (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even() as u8;
             let mut codes = run.allocate(0, DType::U8, x.shape())?;
             let grid = (&[scale][..], &[i32::from(zero)][..]);
-            quantize::<u8>(
-                run.pool(),
-                x.slice()?,
-                &Grid::WHOLE,
-                grid,
-                None,
-                (0, 255),
-                codes.slice_mut()?,
-            )?;
+            quantize::<u8>(run.pool(), x.slice()?, &Grid::WHOLE, grid, None, (0, 255), codes.slice_mut()?)?;
             let (codes, scale, zero) = (codes.freeze(), Tensor::scalar(scale), Tensor::scalar(zero));
             run.set(0, codes);
             run.set(1, scale);

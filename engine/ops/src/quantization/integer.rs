@@ -75,9 +75,12 @@ impl Right {
     ) -> Result<(), OpError> {
         let made;
         let packed = match &self.constant {
-            Some(packed) if (packed.depth(), packed.columns()) == (operands.depth, operands.columns) => packed,
+            Some(packed) if (packed.depth(), packed.columns()) == (operands.depth, operands.columns) => {
+                packed
+            }
             _ => {
-                made = pack(b, self.transposed)?.ok_or_else(|| OpError::new("the right side is no matrix"))?;
+                made =
+                    pack(b, self.transposed)?.ok_or_else(|| OpError::new("the right side is no matrix"))?;
                 &made
             }
         };
