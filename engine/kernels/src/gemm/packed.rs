@@ -4,7 +4,7 @@
 //! its left side once and shares out its columns; one with many shares out its rows, and each task packs its own. Both
 //! cuts depend on the sizes alone.
 
-use super::tile::{self, Finish, Left, Tile, pack_rows};
+use super::tile::{self, Finish, Left, STRIDE, Tile, pack_rows};
 use super::{Matrix, SMALL_WORK, work};
 use crate::scratch::with_scratch;
 use crate::{Function, KernelError, Operand};
@@ -265,7 +265,7 @@ pub fn product_packed(
 }
 
 /// Steps of the inner dimension that a block has at most: its rows of the left side stay in the first-level cache.
-const DEPTH: usize = 512;
+const DEPTH: usize = 768;
 
 /// Panels that are worked on together: a block of them stays in the second-level cache.
 const GROUP: usize = 8;
@@ -393,6 +393,8 @@ impl<'a> Side<'a> {
             Side::Packed { floats, depth, from } => {
                 Left::Packed(floats[rows.start * depth + from * rows.len()..].as_ptr())
             }
+            // A single row is packed as it is.
+            Side::Rows(floats, step) if rows.len() == 1 => Left::Packed(floats[rows.start * step..].as_ptr()),
             Side::Rows(floats, step) => Left::Rows(floats[rows.start * step..].as_ptr(), step),
         }
     }
@@ -401,16 +403,16 @@ impl<'a> Side<'a> {
 impl Job<'_> {
     /// Whether the left side is read where it lies: packing pays only where many columns use it, or where its rows
     /// would get into each other's way in the cache.
-    fn reads_in_place(&self, a: &Matrix<'_, f32>, blocks: usize) -> bool {
+    fn reads_in_place(&self, a: &Matrix<'_, f32>) -> bool {
         let crowded = a.row_step % 1024 == 0 && a.rows > 4;
-        a.col_step == 1 && !crowded && (blocks == 1 || self.n <= FEW_COLUMNS)
+        a.col_step == 1 && (a.rows == 1 || !crowded && self.n <= FEW_COLUMNS)
     }
 
     /// Prepares the left side once and shares out panels, and rows where there are few panels.
     fn by_columns(&self, pool: &Pool, a: Matrix<'_, f32>, b: Right<'_>) {
         let (m, k) = (a.rows, self.k);
         let count = m.div_ceil(self.height);
-        if self.reads_in_place(&a, count) {
+        if self.reads_in_place(&a) {
             return self.share_columns(pool, Side::Rows(a.data, a.row_step), m, count, b);
         }
         with_scratch(m * k, |packed: &mut [f32]| {
@@ -457,7 +459,7 @@ impl Job<'_> {
                 // SAFETY: tasks have rows of their own.
                 unsafe { self.strip(&strip, 0..count, &Right::Packed(b), 0..panels) };
             };
-            if self.reads_in_place(&a, count) {
+            if self.reads_in_place(&a) {
                 return run(Side::Rows(a.data, a.row_step));
             }
             with_scratch(rows * k, |packed: &mut [f32]| {
@@ -515,8 +517,10 @@ impl Job<'_> {
                 let panel = |i: usize| (b.panel(i, steps.start), self.line);
                 // What comes next: the same panels further on, or those behind them.
                 let size = group.len() * self.line;
+                let behind = group.end * self.line >= self.n;
                 let next = |i: usize| match steps.end < self.k {
                     true => b.panel(i, steps.end).as_ptr(),
+                    false if behind => std::ptr::null(),
                     false => b.panel(i, steps.start).as_ptr().wrapping_add(size * self.k),
                 };
                 // SAFETY: the caller's promise.
@@ -573,6 +577,7 @@ impl Job<'_> {
         let side = strip.side.after(steps.start);
         let lines = self.line / CACHE_LINE;
         let first = blocks.start;
+        let share = (lines * STRIDE).div_ceil(blocks.len());
         for block in blocks {
             let rows = part(strip.rows, strip.count, block);
             let a = side.left(&rows);
@@ -580,10 +585,13 @@ impl Job<'_> {
                 let col = i * self.line;
                 let cols = self.line.min(self.n - col);
                 let at = (strip.row + rows.start) * self.n + col;
-                // The first blocks bring a line a step.
-                let near = match block - first {
-                    early if early < lines => next(i).wrapping_add(early * steps.len() * CACHE_LINE),
-                    _ => std::ptr::null(),
+                // What comes next is brought near bit by bit, a part by each block.
+                let near = match next(i) {
+                    next if next.is_null() || strip.rows == 1 => (next, 0),
+                    next => {
+                        let before = (block - first) * (steps.len() / STRIDE) * share * CACHE_LINE;
+                        (next.wrapping_add(before), share)
+                    }
                 };
                 let finish = Finish {
                     alpha: self.epilogue.alpha,

@@ -79,8 +79,8 @@ pub(crate) struct Tile {
     pub(crate) out: *mut f32,
     /// Floats between the rows of `out`.
     pub(crate) out_row: usize,
-    /// Memory that is wanted next: so many steps long as the panel, it is brought near.
-    pub(crate) next: *const f32,
+    /// Memory that is wanted next, and how many of its cache lines are brought near for every [`STRIDE`] steps.
+    pub(crate) next: (*const f32, usize),
     /// What is done to the sums.
     pub(crate) finish: Finish,
 }
@@ -126,8 +126,8 @@ impl Tile {
         // SAFETY: the caller's promise.
         unsafe {
             let sums = match self.a {
-                Left::Packed(a) => sums::<V, R, C>(self.depth, a, 1, R, self.b, self.line, self.next),
-                Left::Rows(a, step) => sums::<V, R, C>(self.depth, a, step, 1, self.b, self.line, self.next),
+                Left::Packed(a) => packed_sums::<V, R, C>(self.depth, a, self.b, self.line, self.next),
+                Left::Rows(a, step) => row_sums::<V, R, C>(self.depth, a, step, self.b, self.line),
             };
             self.write::<V, R, C>(sums);
         }
@@ -191,44 +191,94 @@ impl Work for Once {
     }
 }
 
-/// `R` x `C` vectors of sums. Row `r` of step `p` is `a[r * a_row + p * a_step]`; vector `c` of step `p` is at
+/// `R` x `C` vectors of sums of a packed left side, four steps at a time. Vector `c` of step `p` is at
 /// `b[p * line + c * 16]`.
 ///
 /// # Safety
-/// These places can be read; `next` may point anywhere.
+/// The left side has `R * depth` floats; all lines of the right side can be read; `next` may point anywhere.
 #[inline(always)]
-pub(crate) unsafe fn sums<V: Vector, const R: usize, const C: usize>(
+pub(crate) unsafe fn packed_sums<V: Vector, const R: usize, const C: usize>(
     depth: usize,
     mut a: *const f32,
-    a_row: usize,
-    a_step: usize,
     mut b: *const f32,
     line: usize,
-    mut next: *const f32,
+    (mut next, lines): (*const f32, usize),
 ) -> [[V; C]; R] {
     let mut sums = [[V::zero(); C]; R];
     // SAFETY: the caller's promise; a prefetch reads nothing that counts.
     unsafe {
-        for _ in 0..depth {
-            let mut row = [V::zero(); C];
-            for c in 0..C {
-                row[c] = V::load(b.add(c * LANES));
-            }
-            if !next.is_null() {
+        for _ in 0..depth / STRIDE {
+            for _ in 0..lines {
                 fetch(next);
                 next = next.wrapping_add(LANES);
             }
-            for r in 0..R {
-                let factor = V::splat(*a.add(r * a_row));
-                for c in 0..C {
-                    sums[r][c] = factor.mul_add(row[c], sums[r][c]);
-                }
+            for _ in 0..STRIDE {
+                step::<V, R, C>(&mut sums, a, 1, b);
+                a = a.add(R);
+                b = b.add(line);
             }
-            a = a.add(a_step);
+        }
+        for _ in 0..depth % STRIDE {
+            step::<V, R, C>(&mut sums, a, 1, b);
+            a = a.add(R);
             b = b.add(line);
         }
     }
     sums
+}
+
+/// As [`packed_sums`] for rows `a_row` floats apart. One step at a time: more would take more registers for addresses
+/// than there are.
+///
+/// # Safety
+/// As [`packed_sums`], for these places of the left side.
+#[inline(always)]
+pub(crate) unsafe fn row_sums<V: Vector, const R: usize, const C: usize>(
+    depth: usize,
+    mut a: *const f32,
+    a_row: usize,
+    mut b: *const f32,
+    line: usize,
+) -> [[V; C]; R] {
+    let mut sums = [[V::zero(); C]; R];
+    for _ in 0..depth {
+        // SAFETY: the caller's promise.
+        unsafe {
+            step::<V, R, C>(&mut sums, a, a_row, b);
+            a = a.add(1);
+            b = b.add(line);
+        }
+    }
+    sums
+}
+
+/// Steps between which memory is brought near.
+pub(crate) const STRIDE: usize = 4;
+
+/// One step of the inner dimension: factors are `a_row` floats apart.
+///
+/// # Safety
+/// These places can be read.
+#[inline(always)]
+unsafe fn step<V: Vector, const R: usize, const C: usize>(
+    sums: &mut [[V; C]; R],
+    a: *const f32,
+    a_row: usize,
+    b: *const f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut row = [V::zero(); C];
+        for c in 0..C {
+            row[c] = V::load(b.add(c * LANES));
+        }
+        for r in 0..R {
+            let factor = V::splat(*a.add(r * a_row));
+            for c in 0..C {
+                sums[r][c] = factor.mul_add(row[c], sums[r][c]);
+            }
+        }
+    }
 }
 
 /// Brings a line of memory near.
