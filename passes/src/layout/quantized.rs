@@ -365,7 +365,9 @@ fn mean(site: &mut Site<'_>) -> Result<(), Refused> {
         .ok_or(Refused::Because("the channels of the input are not its last dimension".into()))?;
     let attributes = Attributes::new().with("channels_last", 1i64);
     let op = site.op_of(MICROSOFT, "QLinearGlobalAveragePool", &attributes)?;
+    let reshape = site.op("Reshape", &Attributes::new())?;
+    let shape = site.list(&[0, -1, 1, 1])?;
     let made = site.add(op, &[last, x.scale, x.zero, y.scale, y.zero]);
-    let new = transposed(site, made, SECOND)?;
+    let new = site.add(reshape, &[made, shape]);
     site.replace(old, new)
 }

@@ -1,5 +1,7 @@
 //! Blocks of sums of products of bytes: 32 rows, which are two tiles, by 32 columns, on every instruction set.
 
+#[cfg(doc)]
+use super::finish::PARTS;
 use super::left::TILE;
 use super::packed::{Line, PAIR, STEP, Step};
 use crate::isa::Isa;
@@ -22,6 +24,8 @@ pub(crate) struct Columns<'a> {
     pub(crate) lines: &'a [Line],
     /// What the sums begin with.
     pub(crate) start: &'a [i32; PAIR],
+    /// Lines that are read next: some of them are fetched into the cache at each step.
+    pub(crate) next: (&'a [Line], usize),
 }
 
 /// What a thread keeps while it works on blocks: the shape of its tile registers.
@@ -40,19 +44,33 @@ impl Blocks {
         }
     }
 
-    /// `start` plus the products of rows and columns.
+    /// Whether sums come from a unit of its own, so that vectors may work at something else meanwhile.
+    pub(crate) fn overlap(&self) -> bool {
+        self.isa == Isa::Amx
+    }
+
+    /// `start` plus the products of rows and columns. Where they [`Blocks::overlap`], `meanwhile` is called for each of
+    /// the [`PARTS`] of another block.
     ///
     /// # Safety
     /// The machine has the instruction set; 64 bytes at each step's offset from each row can be read; there are 32 lines
     /// for each step.
-    pub(crate) unsafe fn sums(&mut self, rows: &Rows, columns: &Columns<'_>, sums: &mut Sums) {
+    pub(crate) unsafe fn sums(
+        &mut self,
+        rows: &Rows,
+        columns: &Columns<'_>,
+        sums: &mut Sums,
+        meanwhile: &mut dyn FnMut(usize),
+    ) {
         debug_assert!(rows.count[0] > 0 && columns.lines.len() == columns.steps.len() * PAIR * STEP / 64);
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = meanwhile;
         #[cfg(target_arch = "x86_64")]
         {
             use super::x86;
             // SAFETY: the caller's promises.
             match self.isa {
-                Isa::Amx => return unsafe { x86::tiles(&mut self.shape, rows, columns, sums) },
+                Isa::Amx => return unsafe { x86::tiles(&mut self.shape, rows, columns, sums, meanwhile) },
                 Isa::Vnni => return unsafe { x86::vnni(rows, columns, sums) },
                 Isa::Avx512 => return unsafe { x86::avx512(rows, columns, sums) },
                 Isa::Avx2 => return unsafe { x86::avx2(rows, columns, sums) },

@@ -5,10 +5,10 @@
 //! that windows of neighbouring outputs begin one pixel apart: each tap is then an offset. Outputs are computed along
 //! the whole frame; what lies between two lines is left out. A pointwise convolution reads the input where it lies.
 
-use super::finish::{Addend, Codes, Coding, Out};
+use super::finish::{Addend, Codes, Coding, Out, bounded};
 use super::left::Left;
 use super::packed::{PAIR, Packed, STEP};
-use super::run;
+use super::{aligned, run};
 use crate::KernelError;
 use crate::scratch::with_scratch;
 use crate::window::Window;
@@ -60,6 +60,7 @@ pub struct Conv {
     flip: u8,
     /// What an addend is worth; its codes come with the call.
     addend: Option<Addend<'static>>,
+    bounded: bool,
 }
 
 /// How the input lies in front of the product.
@@ -188,8 +189,17 @@ impl Conv {
             direct: spec.channels_last && flip == 0 && unpadded && sh == 1 && sw == 1,
         };
         let lowest = if spec.rectified { zero.clamp(0, 255) as u8 } else { 0 };
+        // With an addend, what is rounded is bounded, and cut before it is added.
+        let bounded = match spec.addend {
+            None => bounded(depth, &start, &scales),
+            Some((rounded, other)) => {
+                let most = 256.0 * (rounded.scale + other.scale) / y.scale;
+                bounded(depth, &start, &scales) && most < 1e9
+            }
+        };
         Ok(Some(Conv {
             packed,
+            bounded,
             frame,
             start,
             scales,
@@ -207,7 +217,7 @@ impl Conv {
 
     /// Bytes of scratch that a call on `batch` images takes.
     pub fn scratch(&self, batch: usize) -> Option<usize> {
-        self.frame.image().checked_mul(batch)?.checked_add(STEP)
+        self.frame.image().checked_mul(batch)?.checked_add(2 * STEP)
     }
 
     /// Convolves `batch` images; `addend` holds the codes of the tensor that is added, where there is one. The channels
@@ -248,7 +258,8 @@ impl Conv {
         if self.frame.direct && direct.reach(furthest) <= x.len() {
             return self.multiply(pool, &direct, addend, out);
         }
-        with_scratch(self.frame.image() * batch + STEP, |frame: &mut [u8]| {
+        with_scratch(self.frame.image() * batch + 2 * STEP, |frame: &mut [u8]| {
+            let frame = &mut aligned(frame)[..self.frame.image() * batch + STEP];
             let (images, rest) = frame.split_at_mut(self.frame.image() * batch);
             rest.fill(0);
             self.frame.fill(pool, x, images);
@@ -271,6 +282,7 @@ impl Conv {
             range: self.range,
             flip: self.flip,
             addend,
+            bounded: self.bounded,
         };
         run(pool, left, &self.packed, &self.start, &[], &finish);
         Ok(())

@@ -8,11 +8,28 @@ use std::marker::PhantomData;
 
 /// Where a finished block goes.
 pub(crate) trait Finish: Sync {
-    /// Writes those of the 32 rows that have a place in the result: `width` columns from `column` on.
+    /// Writes the rows of a part of a block that have a place in the result: `width` columns from `column` on.
     ///
     /// # Safety
     /// The places are rows of the result, the columns are columns of it, and nobody else reads or writes them.
-    unsafe fn block(&self, sums: &mut Sums, places: &[u32; 2 * TILE], column: usize, width: usize);
+    unsafe fn part(&self, part: Part<'_>, column: usize, width: usize);
+}
+
+/// Rows of a block, an even number, and their places.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) rows: &'a [[i32; PAIR]],
+    pub(crate) places: &'a [u32],
+}
+
+/// Parts that a block is finished in.
+pub(crate) const PARTS: usize = 4;
+
+impl<'a> Part<'a> {
+    pub(crate) fn of(sums: &'a Sums, places: &'a [u32; 2 * TILE], part: usize) -> Part<'a> {
+        let rows = 2 * TILE / PARTS;
+        Part { rows: &sums.0[part * rows..][..rows], places: &places[part * rows..][..rows] }
+    }
 }
 
 /// A matrix of results that tasks write at disjoint places.
@@ -46,8 +63,8 @@ impl<'a, T> Out<'a, T> {
 pub(crate) struct Whole<'a>(pub(crate) Out<'a, i32>);
 
 impl Finish for Whole<'_> {
-    unsafe fn block(&self, sums: &mut Sums, places: &[u32; 2 * TILE], column: usize, width: usize) {
-        for (row, &place) in sums.0.iter().zip(places).filter(|(_, place)| **place != NOWHERE) {
+    unsafe fn part(&self, part: Part<'_>, column: usize, width: usize) {
+        for (row, &place) in part.rows.iter().zip(part.places).filter(|(_, place)| **place != NOWHERE) {
             // SAFETY: the caller's promise.
             unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), self.0.at(place, column), width) };
         }
@@ -73,16 +90,16 @@ pub(crate) struct Floats<'a> {
 }
 
 impl Finish for Floats<'_> {
-    unsafe fn block(&self, sums: &mut Sums, places: &[u32; 2 * TILE], column: usize, width: usize) {
-        struct Rows<'b>(&'b Floats<'b>, &'b Sums, &'b [u32; 2 * TILE], usize, usize);
+    unsafe fn part(&self, part: Part<'_>, column: usize, width: usize) {
+        struct Rows<'b>(&'b Floats<'b>, Part<'b>, usize, usize);
         impl Work for Rows<'_> {
             type Output = ();
             #[inline(always)]
             fn run<V: Vector>(self) {
-                let Rows(to, sums, places, column, width) = self;
+                let Rows(to, part, column, width) = self;
                 let of = |all: &[f32]| [V::of(&all[column..]), V::of(&all[column + 16..])];
                 let (scales, bias) = (of(to.scales), of(to.bias));
-                for (row, &place) in sums.0.iter().zip(places) {
+                for (row, &place) in part.rows.iter().zip(part.places) {
                     if place == NOWHERE {
                         continue;
                     }
@@ -90,7 +107,7 @@ impl Finish for Floats<'_> {
                     for (float, &sum) in floats.iter_mut().zip(row) {
                         *float = sum as f32;
                     }
-                    // SAFETY: the promise of `Finish::block`, whose only caller this is.
+                    // SAFETY: the promise of `Finish::part`, whose only caller this is.
                     let out = unsafe { std::slice::from_raw_parts_mut(to.out.at(place, column), width) };
                     for (half, floats) in floats.chunks_exact(16).enumerate() {
                         let Some(out) = out.get_mut(16 * half..).filter(|out| !out.is_empty()) else { break };
@@ -103,7 +120,7 @@ impl Finish for Floats<'_> {
                 }
             }
         }
-        dispatch(Rows(self, sums, places, column, width));
+        dispatch(Rows(self, part, column, width));
     }
 }
 
@@ -149,46 +166,63 @@ pub(crate) struct Codes<'a> {
     /// What is flipped in codes last.
     pub(crate) flip: u8,
     pub(crate) addend: Option<Addend<'a>>,
+    /// Whether no number of steps can leave the range of whole numbers.
+    pub(crate) bounded: bool,
 }
 
 /// Steps beyond which every code is cut, and which whole numbers can still tell.
 const MOST: f32 = 1e6;
 
 impl Finish for Codes<'_> {
-    unsafe fn block(&self, sums: &mut Sums, places: &[u32; 2 * TILE], column: usize, width: usize) {
+    unsafe fn part(&self, part: Part<'_>, column: usize, width: usize) {
         match isa() {
             // SAFETY: the machine has the instructions, and the caller's promises.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 | Isa::Vnni | Isa::Amx => unsafe {
-                match self.addend {
-                    None => self.block_avx512::<false>(sums, places, column, width),
-                    Some(_) => self.block_avx512::<true>(sums, places, column, width),
+                match (self.addend.is_some(), self.trimmed()) {
+                    (false, false) => self.part_avx512::<false, false>(part, column, width),
+                    (false, true) => self.part_avx512::<false, true>(part, column, width),
+                    (true, false) => self.part_avx512::<true, false>(part, column, width),
+                    (true, true) => self.part_avx512::<true, true>(part, column, width),
                 }
             },
             _ => {
-                struct Rows<'b>(&'b Codes<'b>, &'b Sums, &'b [u32; 2 * TILE], usize, usize);
+                struct Rows<'b>(&'b Codes<'b>, Part<'b>, usize, usize);
                 impl Work for Rows<'_> {
                     type Output = ();
                     #[inline(always)]
                     fn run<V: Vector>(self) {
-                        // SAFETY: the promise of `Finish::block`, whose only caller this is.
-                        unsafe { self.0.block_plain(self.1, self.2, self.3, self.4) }
+                        // SAFETY: the promise of `Finish::part`, whose only caller this is.
+                        unsafe { self.0.part_plain(self.1, self.2, self.3) }
                     }
                 }
-                dispatch(Rows(self, sums, places, column, width));
+                dispatch(Rows(self, part, column, width));
             }
         }
     }
 }
 
+/// Whether sums of products so deep, times these scales, are whole numbers of 32 bits when rounded.
+pub(crate) fn bounded(depth: usize, start: &[i32], scales: &[f32]) -> bool {
+    let products = depth as f64 * 255.0 * 128.0;
+    let steps = |(&start, &scale): (&i32, &f32)| (products + f64::from(start).abs()) * f64::from(scale.abs());
+    // The sums themselves wrap around beyond that.
+    start.iter().zip(scales).map(steps).all(|steps| steps < 2e9)
+}
+
 impl Codes<'_> {
+    /// Whether codes need more than to be cut at 0 and 255.
+    fn trimmed(&self) -> bool {
+        self.zero != 0 || self.range != (0, 255) || self.flip != 0 || !self.bounded
+    }
+
     /// # Safety
-    /// As [`Finish::block`].
+    /// As [`Finish::part`].
     #[inline(always)]
-    unsafe fn block_plain(&self, sums: &Sums, places: &[u32; 2 * TILE], column: usize, width: usize) {
+    unsafe fn part_plain(&self, part: Part<'_>, column: usize, width: usize) {
         let scales = &self.scales[column..column + PAIR];
         let (low, high) = (i32::from(self.range.0), i32::from(self.range.1));
-        for (row, &place) in sums.0.iter().zip(places) {
+        for (row, &place) in part.rows.iter().zip(part.places) {
             if place == NOWHERE {
                 continue;
             }
@@ -217,13 +251,12 @@ impl Codes<'_> {
     }
 
     /// # Safety
-    /// As [`Finish::block`], with AVX-512.
+    /// As [`Finish::part`], with AVX-512.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    unsafe fn block_avx512<const ADD: bool>(
+    unsafe fn part_avx512<const ADD: bool, const TRIM: bool>(
         &self,
-        sums: &Sums,
-        places: &[u32; 2 * TILE],
+        part: Part<'_>,
         column: usize,
         width: usize,
     ) {
@@ -251,7 +284,7 @@ impl Codes<'_> {
             let (worth, theirs) = (_mm512_set1_ps(addend.worth.0), _mm512_set1_ps(addend.worth.1));
             let offset = _mm512_set1_ps(addend.offset);
             let flip_addend = _mm256_set1_epi8(addend.flip as i8);
-            for (rows, places) in sums.0.chunks_exact(2).zip(places.chunks_exact(2)) {
+            for (rows, places) in part.rows.chunks_exact(2).zip(part.places.chunks_exact(2)) {
                 if places[0] == NOWHERE && places[1] == NOWHERE {
                     continue;
                 }
@@ -280,14 +313,21 @@ impl Codes<'_> {
                             v = _mm512_fmadd_ps(mine, worth, b);
                         }
                         // Numbers that are too small come out as the smallest whole one.
-                        steps[2 * r + half] = _mm512_cvtps_epi32(_mm512_min_ps(v, most));
+                        let v = if TRIM { _mm512_min_ps(v, most) } else { v };
+                        steps[2 * r + half] = _mm512_cvtps_epi32(v);
                     }
                 }
-                let a = _mm512_adds_epi16(_mm512_packs_epi32(steps[0], steps[1]), zero);
-                let b = _mm512_adds_epi16(_mm512_packs_epi32(steps[2], steps[3]), zero);
-                let codes = _mm512_packus_epi16(a, b);
-                let codes = _mm512_min_epu8(_mm512_max_epu8(codes, low), high);
-                let codes = _mm512_permutexvar_epi32(order, _mm512_xor_si512(codes, flip));
+                let mut a = _mm512_packs_epi32(steps[0], steps[1]);
+                let mut b = _mm512_packs_epi32(steps[2], steps[3]);
+                if TRIM {
+                    a = _mm512_adds_epi16(a, zero);
+                    b = _mm512_adds_epi16(b, zero);
+                }
+                let mut codes = _mm512_packus_epi16(a, b);
+                if TRIM {
+                    codes = _mm512_xor_si512(_mm512_min_epu8(_mm512_max_epu8(codes, low), high), flip);
+                }
+                let codes = _mm512_permutexvar_epi32(order, codes);
                 let both = [_mm512_castsi512_si256(codes), _mm512_extracti64x4_epi64::<1>(codes)];
                 for (codes, &place) in both.into_iter().zip(places) {
                     if place != NOWHERE {

@@ -79,6 +79,12 @@ impl<'a> Left<'a> {
     }
 
     pub(crate) fn tile(&self, i: usize) -> Tile {
+        if self.images.0 * self.runs.0 == 1 && self.valid == self.rows {
+            let first = i * TILE;
+            let rows = (self.rows - first).min(TILE);
+            let place = |r: usize| if r < rows { (first + r) as u32 } else { NOWHERE };
+            return Tile { start: first * self.stride, rows, places: std::array::from_fn(place) };
+        }
         let of_run = self.tiles_of_run();
         let (run, first) = (i / of_run, i % of_run * TILE);
         let (image, inside) = (run / self.runs.0, run % self.runs.0);

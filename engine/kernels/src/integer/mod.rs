@@ -25,7 +25,7 @@ pub use pool::{max_pool, mean};
 pub use product::{Product, Rows, Scales, product};
 
 use block::{Blocks, Columns, Sums};
-use finish::Finish;
+use finish::{Finish, PARTS, Part};
 use left::{Left, NOWHERE, TILE, Tile};
 use oxidane_pool::Pool;
 use packed::PAIR;
@@ -36,12 +36,18 @@ struct Term<'a> {
     columns: &'a [i32],
 }
 
+/// Scratch from the next address on that no row of a tile crosses a cache line from; 64 bytes are lost at most.
+fn aligned(bytes: &mut [u8]) -> &mut [u8] {
+    let skipped = bytes.as_ptr().align_offset(packed::STEP).min(bytes.len());
+    &mut bytes[skipped..]
+}
+
 /// Tiles of the left side that a task takes at most.
 const TILES: usize = 32;
 /// Bytes of the left side that a task should read over and over.
 const KEPT: usize = 256 << 10;
 /// Products that are worth a task.
-const WORTH: usize = 4 << 20;
+const WORTH: usize = 8 << 20;
 
 /// Multiplies and finishes, in tasks over tiles and pairs of panels.
 ///
@@ -78,15 +84,28 @@ fn run<F: Finish>(
             *tile = left.tile(first + k);
         }
         let mut blocks = Blocks::new(isa);
-        let mut sums = Sums([[0; PAIR]; 2 * TILE]);
+        let mut two = [Sums([[0; PAIR]; 2 * TILE]), Sums([[0; PAIR]; 2 * TILE])];
+        let [sums, before] = &mut two;
+        let (mut sums, mut before) = (sums, before);
+        // Where sums come from a unit of their own, a block is finished while the next one is summed up.
+        let mut waiting: Option<([u32; 2 * TILE], usize)> = None;
+        let finished = |sums: &Sums, places: &[u32; 2 * TILE], column: usize, part: usize| {
+            let width = PAIR.min(packed.columns() - column);
+            // SAFETY: tiles have disjoint places, tasks have disjoint tiles or columns.
+            unsafe { finish.part(Part::of(sums, places, part), column, width) };
+        };
+        let of_pair = count.div_ceil(2);
         for pair in pair..(pair + wide).min(pairs) {
             let column = pair * PAIR;
-            let columns = Columns {
-                steps,
-                lines: packed.pair(pair),
-                start: start[column..][..PAIR].try_into().expect("a pair of columns"),
-            };
-            for two in mine[..count].chunks(2) {
+            let next = if pair + 1 < pairs { packed.pair(pair + 1) } else { &[] };
+            for (block, two) in mine[..count].chunks(2).enumerate() {
+                let share = next.len().div_ceil(of_pair);
+                let columns = Columns {
+                    steps,
+                    lines: packed.pair(pair),
+                    start: start[column..][..PAIR].try_into().expect("a pair of columns"),
+                    next: (next.get(block * share..).unwrap_or_default(), share.div_ceil(steps.len().max(1))),
+                };
                 let second = two.get(1).unwrap_or(&Tile::NONE);
                 let mut places = [NOWHERE; 2 * TILE];
                 places[..TILE].copy_from_slice(&two[0].places);
@@ -97,9 +116,14 @@ fn run<F: Finish>(
                     count: [two[0].rows, second.rows],
                     stride: left.stride,
                 };
+                let mut meanwhile = |part: usize| {
+                    if let Some((places, column)) = &waiting {
+                        finished(before, places, *column, part);
+                    }
+                };
                 // SAFETY: `isa` found the instructions; every row reaches as far as asserted above; a pair has 32 lines
                 // a step.
-                unsafe { blocks.sums(&rows, &columns, &mut sums) };
+                unsafe { blocks.sums(&rows, &columns, sums, &mut meanwhile) };
                 for term in terms {
                     for (row, &place) in sums.0.iter_mut().zip(&places) {
                         let by = if place == NOWHERE { 0 } else { term.rows[place as usize] };
@@ -108,9 +132,16 @@ fn run<F: Finish>(
                         }
                     }
                 }
-                // SAFETY: tiles have disjoint places, tasks have disjoint tiles or columns.
-                unsafe { finish.block(&mut sums, &places, column, PAIR.min(packed.columns() - column)) };
+                if blocks.overlap() {
+                    waiting = Some((places, column));
+                    (sums, before) = (before, sums);
+                } else {
+                    (0..PARTS).for_each(|part| finished(sums, &places, column, part));
+                }
             }
+        }
+        if let Some((places, column)) = &waiting {
+            (0..PARTS).for_each(|part| finished(before, places, *column, part));
         }
     });
 }

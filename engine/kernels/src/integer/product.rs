@@ -1,9 +1,9 @@
 //! Products of a matrix of bytes and a packed one.
 
-use super::finish::{Activation, Codes, Coding, Floats, Out, Whole};
+use super::finish::{Activation, Codes, Coding, Floats, Out, Whole, bounded};
 use super::left::Left;
 use super::packed::{PAIR, Packed, STEP};
-use super::{Term, run};
+use super::{Term, aligned, run};
 use crate::KernelError;
 use crate::scratch::with_scratch;
 use oxidane_pool::Pool;
@@ -99,11 +99,11 @@ pub fn product(
     let of_rows = packed.needs_rows(right);
     let many = rows.zeros.len() > 1;
     // Starting values, scales, bias, two terms of columns; two terms of rows; copied rows.
-    let words = (5 * width + 2 * count).div_ceil(2) + copied.div_ceil(8);
+    let words = (5 * width + 2 * count).div_ceil(2) + (copied + STEP).div_ceil(8);
     with_scratch::<u64, _>(words, |scratch| {
         let (numbers, copies) = scratch.split_at_mut((5 * width + 2 * count).div_ceil(2));
         let numbers: &mut [i32] = bytemuck::cast_slice_mut(numbers);
-        let copies: &mut [u8] = &mut bytemuck::cast_slice_mut(copies)[..copied];
+        let copies: &mut [u8] = &mut aligned(bytemuck::cast_slice_mut(copies))[..copied];
         let (start, numbers) = numbers.split_at_mut(width);
         let (scales, numbers) = numbers.split_at_mut(width);
         let (added, numbers) = numbers.split_at_mut(width);
@@ -174,7 +174,8 @@ pub fn product(
                 scales.iter_mut().for_each(|s| *s /= coding.scale);
                 let out = Out::new(out, count, columns);
                 let (zero, flip) = (coding.unsigned_zero(), if coding.signed { 0x80 } else { 0 });
-                let finish = Codes { out, scales, zero, range: (0, 255), flip, addend: None };
+                let bounded = terms.is_empty() && bounded(depth, start, scales);
+                let finish = Codes { out, scales, zero, range: (0, 255), flip, addend: None, bounded };
                 run(pool, &left, packed, start, &terms, &finish);
             }
         }

@@ -11,9 +11,7 @@ pub(super) fn noise(len: usize, seed: u64) -> Vec<u8> {
         (state >> 24) as u8
     };
     // Now and then the ends of the range, where sums are cut if anywhere.
-    (0..len)
-        .map(|_| if next() % 4 == 0 { [0, 127, 128, 255][usize::from(next() % 4)] } else { next() })
-        .collect()
+    (0..len).map(|_| if next() % 4 == 0 { [0, 127, 128, 255][usize::from(next() % 4)] } else { next() }).collect()
 }
 
 pub(super) fn value(byte: u8, signed: bool) -> i32 {
@@ -49,9 +47,8 @@ fn products_are_exact() {
                         _ => -((i as i32 * 5) % 100) + if signed { 0 } else { 128 },
                     };
                     let one = |i: usize| if zeros == 1 { 0 } else { i };
-                    let left: Vec<i32> = (0..if zeros == 1 || zeros == 3 { 1 } else { m })
-                        .map(|i| zero(i, a_signed))
-                        .collect();
+                    let left: Vec<i32> =
+                        (0..if zeros == 1 || zeros == 3 { 1 } else { m }).map(|i| zero(i, a_signed)).collect();
                     let right: Vec<i32> =
                         (0..if zeros == 1 { 1 } else { n }).map(|i| zero(one(i), b_signed)).collect();
                     let bias: Vec<i32> = (0..n).map(|i| i as i32 * 1000 - 300).collect();
@@ -107,8 +104,7 @@ fn transposed_sides_and_scaled_results() {
     for (signed, zero) in [(false, 0), (false, 130), (true, -7), (true, 0)] {
         let mut out = vec![0u8; m * n];
         let coding = Coding { scale: 1.5, zero, signed };
-        product(&pool, rows, &packed, &[0], &[], Product::Codes(&mut out, Scales(&[0.07], 0.25), coding))
-            .unwrap();
+        product(&pool, rows, &packed, &[0], &[], Product::Codes(&mut out, Scales(&[0.07], 0.25), coding)).unwrap();
         let (low, high) = if signed { (-128, 127) } else { (0, 255) };
         let mut inside = 0;
         for (i, &got) in out.iter().enumerate() {
@@ -152,10 +148,15 @@ fn all_instruction_sets_agree() {
         let mut all = Vec::new();
         for isa in crate::isa::available() {
             let mut sums = Sums([[0; PAIR]; 2 * TILE]);
-            let rows = block::Rows { first: [a.as_ptr(), a[16 * stride..].as_ptr()], count: counts, stride };
-            let columns = Columns { steps: packed.steps(), lines: packed.pair(0), start: &start };
+            let rows = block::Rows {
+                first: [a.as_ptr(), a[16 * stride..].as_ptr()],
+                count: counts,
+                stride,
+            };
+            let columns =
+                Columns { steps: packed.steps(), lines: packed.pair(0), start: &start, next: (&[], 0) };
             // SAFETY: the machine has the set; the rows have 64 bytes more than they need.
-            unsafe { Blocks::new(isa).sums(&rows, &columns, &mut sums) };
+            unsafe { Blocks::new(isa).sums(&rows, &columns, &mut sums, &mut |_| ()) };
             let rows: Vec<_> = (0..32).filter(|r| r % 16 < counts[r / 16]).map(|r| sums.0[r]).collect();
             all.push((isa, rows));
         }
@@ -171,45 +172,29 @@ fn all_instruction_sets_agree() {
 #[ignore = "a measurement"]
 fn speed_of_products() {
     let pool = Pool::sequential();
-    for (m, k, n) in [
-        (128, 768, 768),
-        (128, 768, 3072),
-        (128, 3072, 768),
-        (3136, 64, 256),
-        (196, 1024, 256),
-        (49, 2048, 512),
-        (1024, 1024, 1024),
-    ] {
-        let (a, b) = (noise(m * k, 5), noise(k * n, 6));
+    let only = std::env::var("ONLY").ok().and_then(|t| t.parse::<usize>().ok());
+    for (m, k, n) in [(128, 768, 768), (128, 768, 3072), (128, 3072, 768), (3136, 64, 256), (196, 1024, 256), (49, 2048, 512), (1024, 1024, 1024)] {
+        if only.is_some_and(|only| only != m * k * n) {
+            continue;
+        }
+        let (mut a, b) = (noise(m * k + 64, 5), noise(k * n, 6));
+        let a = &aligned(&mut a)[..m * k];
         let packed = Packed::matrix(&b, true, (k, n), (n, 1)).unwrap();
-        let rows = Rows { bytes: &a, signed: false, zeros: &[9] };
+        let rows = Rows { bytes: a, signed: false, zeros: &[9] };
         let coding = Coding { scale: 1.5, zero: 3, signed: false };
         let (mut floats, mut codes) = (vec![0f32; m * n], vec![0u8; m * n]);
         let mut best = [f64::MAX; 2];
-        for _ in 0..60 {
+        let turns = std::env::var("TURNS").ok().and_then(|t| t.parse().ok()).unwrap_or(60);
+        for _ in 0..turns {
             let start = std::time::Instant::now();
             let result = Product::Floats(&mut floats, Scales(&[0.5], 0.5), &[], Activation::None);
             product(&pool, rows, &packed, &[0], &[], result).unwrap();
             best[0] = best[0].min(start.elapsed().as_secs_f64());
             let start = std::time::Instant::now();
-            product(
-                &pool,
-                rows,
-                &packed,
-                &[0],
-                &[],
-                Product::Codes(&mut codes, Scales(&[0.07], 0.25), coding),
-            )
-            .unwrap();
+            product(&pool, rows, &packed, &[0], &[], Product::Codes(&mut codes, Scales(&[0.07], 0.25), coding)).unwrap();
             best[1] = best[1].min(start.elapsed().as_secs_f64());
         }
         let rate = |s: f64| (m * k * n) as f64 / s / 1e9;
-        println!(
-            "{m}x{k}x{n}: floats {:.1} us {:.0} GMAC/s, codes {:.1} us {:.0} GMAC/s",
-            best[0] * 1e6,
-            rate(best[0]),
-            best[1] * 1e6,
-            rate(best[1])
-        );
+        println!("{m}x{k}x{n}: floats {:.1} us {:.0} GMAC/s, codes {:.1} us {:.0} GMAC/s", best[0] * 1e6, rate(best[0]), best[1] * 1e6, rate(best[1]));
     }
 }

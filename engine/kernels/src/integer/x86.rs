@@ -1,6 +1,7 @@
 //! Blocks of sums by the instructions of x86: tiles (AMX), dot products of bytes (VNNI), and products of 16-bit numbers.
 
 use super::block::{Columns, Rows, Sums};
+use super::finish::PARTS;
 use super::left::TILE;
 use super::packed::STEP;
 use std::arch::asm;
@@ -41,91 +42,110 @@ pub(super) unsafe fn release() {
 
 /// # Safety
 /// As [`super::block::Blocks::sums`], with AMX.
-pub(super) unsafe fn tiles(shape: &mut [usize; 2], rows: &Rows, columns: &Columns<'_>, sums: &mut Sums) {
+pub(super) unsafe fn tiles(
+    shape: &mut [usize; 2],
+    rows: &Rows,
+    columns: &Columns<'_>,
+    sums: &mut Sums,
+    meanwhile: &mut dyn FnMut(usize),
+) {
     if *shape != rows.count {
         // SAFETY: the machine has tiles.
         unsafe { configure(rows.count) };
         *shape = rows.count;
     }
-    let (start, out) = (columns.start.as_ptr(), sums.0.as_mut_ptr());
-    let (steps, lines) = (columns.steps, columns.lines);
-    if steps.is_empty() {
-        sums.0 = [*columns.start; 2 * TILE];
-        return;
-    }
-    // SAFETY: tiles are configured for these rows; the starting values are repeated by a distance of zero; rows and
-    // lines can be read by the caller's promise, and the sums hold 32 rows of 128 bytes.
+    let (steps, both) = (columns.steps, rows.count[1] > 0);
+    let start = columns.start.as_ptr();
+    // The compiler makes no use of tile registers itself: what stands in them stays from one instruction to the next.
+    // SAFETY: tiles are configured for these rows; the starting values are repeated by a distance of zero.
     unsafe {
-        if rows.count[1] > 0 {
+        asm!(
+            "tileloadd tmm0, [{start} + {by}]",
+            "tileloadd tmm1, [{start} + {by} + 64]",
+            start = in(reg) start,
+            by = in(reg) 0usize,
+            options(nostack, readonly),
+        );
+        if both {
             asm!(
-                "tileloadd tmm0, [{start} + {by}]",
-                "tileloadd tmm1, [{start} + {by} + 64]",
                 "tileloadd tmm2, [{start} + {by}]",
                 "tileloadd tmm3, [{start} + {by} + 64]",
-                "mov {by:e}, 64",
-                "2:",
-                "mov {at}, qword ptr [{steps}]",
-                "lea {row}, [{a} + {at}]",
-                "add {at}, {b}",
-                "tileloadd tmm4, [{row} + {stride}]",
-                "tileloadd tmm6, [{lines} + {by}]",
-                "tileloadd tmm7, [{lines} + {by} + 1024]",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{at} + {stride}]",
-                "add {lines}, 2048",
-                "add {steps}, 16",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7",
-                "dec {count}",
-                "jnz 2b",
-                "mov {by:e}, 128",
-                "tilestored [{out} + {by}], tmm0",
-                "tilestored [{out} + {by} + 64], tmm1",
+                start = in(reg) start,
+                by = in(reg) 0usize,
+                options(nostack, readonly),
+            );
+        }
+    }
+    let mut lines = columns.lines.as_ptr();
+    let mut next = columns.next.0.chunks(columns.next.1.max(1));
+    let mut part = 0;
+    for (i, step) in steps.iter().enumerate() {
+        for line in next.next().unwrap_or_default() {
+            // SAFETY: a prefetch of an address that can be read.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast()) };
+        }
+        // SAFETY: tiles are configured; rows and lines can be read by the caller's promise.
+        unsafe {
+            let (a, b) = (rows.first[0].add(step.offset), rows.first[1].wrapping_add(step.offset));
+            if both {
+                asm!(
+                    "tileloadd tmm4, [{a} + {stride}]",
+                    "tileloadd tmm6, [{lines} + {by}]",
+                    "tileloadd tmm7, [{lines} + {by} + 1024]",
+                    "tdpbusd tmm0, tmm4, tmm6",
+                    "tileloadd tmm5, [{b} + {stride}]",
+                    "tdpbusd tmm1, tmm4, tmm7",
+                    "tdpbusd tmm2, tmm5, tmm6",
+                    "tdpbusd tmm3, tmm5, tmm7",
+                    a = in(reg) a,
+                    b = in(reg) b,
+                    lines = in(reg) lines,
+                    stride = in(reg) rows.stride,
+                    by = in(reg) 64usize,
+                    options(nostack, readonly),
+                );
+            } else {
+                asm!(
+                    "tileloadd tmm4, [{a} + {stride}]",
+                    "tileloadd tmm6, [{lines} + {by}]",
+                    "tileloadd tmm7, [{lines} + {by} + 1024]",
+                    "tdpbusd tmm0, tmm4, tmm6",
+                    "tdpbusd tmm1, tmm4, tmm7",
+                    a = in(reg) a,
+                    lines = in(reg) lines,
+                    stride = in(reg) rows.stride,
+                    by = in(reg) 64usize,
+                    options(nostack, readonly),
+                );
+            }
+            lines = lines.add(2 * STEP / 4);
+        }
+        let done = (i + 1) * PARTS / steps.len();
+        while part < done {
+            meanwhile(part);
+            part += 1;
+        }
+    }
+    while part < PARTS {
+        meanwhile(part);
+        part += 1;
+    }
+    let out = sums.0.as_mut_ptr();
+    // SAFETY: the sums hold 32 rows of 128 bytes.
+    unsafe {
+        asm!(
+            "tilestored [{out} + {by}], tmm0",
+            "tilestored [{out} + {by} + 64], tmm1",
+            out = in(reg) out,
+            by = in(reg) 128usize,
+            options(nostack),
+        );
+        if both {
+            asm!(
                 "tilestored [{out} + {by} + 2048], tmm2",
                 "tilestored [{out} + {by} + 2112], tmm3",
-                start = in(reg) start,
-                by = inout(reg) 0usize => _,
-                steps = inout(reg) steps.as_ptr() => _,
-                count = inout(reg) steps.len() => _,
-                lines = inout(reg) lines.as_ptr() => _,
-                a = in(reg) rows.first[0],
-                b = in(reg) rows.first[1],
-                stride = in(reg) rows.stride,
-                at = out(reg) _,
-                row = out(reg) _,
                 out = in(reg) out,
-                options(nostack),
-            );
-        } else {
-            asm!(
-                "tileloadd tmm0, [{start} + {by}]",
-                "tileloadd tmm1, [{start} + {by} + 64]",
-                "mov {by:e}, 64",
-                "2:",
-                "mov {at}, qword ptr [{steps}]",
-                "add {at}, {a}",
-                "tileloadd tmm4, [{at} + {stride}]",
-                "tileloadd tmm6, [{lines} + {by}]",
-                "tileloadd tmm7, [{lines} + {by} + 1024]",
-                "add {lines}, 2048",
-                "add {steps}, 16",
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tdpbusd tmm1, tmm4, tmm7",
-                "dec {count}",
-                "jnz 2b",
-                "mov {by:e}, 128",
-                "tilestored [{out} + {by}], tmm0",
-                "tilestored [{out} + {by} + 64], tmm1",
-                start = in(reg) start,
-                by = inout(reg) 0usize => _,
-                steps = inout(reg) steps.as_ptr() => _,
-                count = inout(reg) steps.len() => _,
-                lines = inout(reg) lines.as_ptr() => _,
-                a = in(reg) rows.first[0],
-                stride = in(reg) rows.stride,
-                at = out(reg) _,
-                out = in(reg) out,
+                by = in(reg) 128usize,
                 options(nostack),
             );
         }
