@@ -11,7 +11,9 @@ pub(super) fn noise(len: usize, seed: u64) -> Vec<u8> {
         (state >> 24) as u8
     };
     // Now and then the ends of the range, where sums are cut if anywhere.
-    (0..len).map(|_| if next() % 4 == 0 { [0, 127, 128, 255][usize::from(next() % 4)] } else { next() }).collect()
+    (0..len)
+        .map(|_| if next() % 4 == 0 { [0, 127, 128, 255][usize::from(next() % 4)] } else { next() })
+        .collect()
 }
 
 pub(super) fn value(byte: u8, signed: bool) -> i32 {
@@ -47,8 +49,9 @@ fn products_are_exact() {
                         _ => -((i as i32 * 5) % 100) + if signed { 0 } else { 128 },
                     };
                     let one = |i: usize| if zeros == 1 { 0 } else { i };
-                    let left: Vec<i32> =
-                        (0..if zeros == 1 || zeros == 3 { 1 } else { m }).map(|i| zero(i, a_signed)).collect();
+                    let left: Vec<i32> = (0..if zeros == 1 || zeros == 3 { 1 } else { m })
+                        .map(|i| zero(i, a_signed))
+                        .collect();
                     let right: Vec<i32> =
                         (0..if zeros == 1 { 1 } else { n }).map(|i| zero(one(i), b_signed)).collect();
                     let bias: Vec<i32> = (0..n).map(|i| i as i32 * 1000 - 300).collect();
@@ -104,7 +107,8 @@ fn transposed_sides_and_scaled_results() {
     for (signed, zero) in [(false, 0), (false, 130), (true, -7), (true, 0)] {
         let mut out = vec![0u8; m * n];
         let coding = Coding { scale: 1.5, zero, signed };
-        product(&pool, rows, &packed, &[0], &[], Product::Codes(&mut out, Scales(&[0.07], 0.25), coding)).unwrap();
+        product(&pool, rows, &packed, &[0], &[], Product::Codes(&mut out, Scales(&[0.07], 0.25), coding))
+            .unwrap();
         let (low, high) = if signed { (-128, 127) } else { (0, 255) };
         let mut inside = 0;
         for (i, &got) in out.iter().enumerate() {
@@ -148,11 +152,7 @@ fn all_instruction_sets_agree() {
         let mut all = Vec::new();
         for isa in crate::isa::available() {
             let mut sums = Sums([[0; PAIR]; 2 * TILE]);
-            let rows = block::Rows {
-                first: [a.as_ptr(), a[16 * stride..].as_ptr()],
-                count: counts,
-                stride,
-            };
+            let rows = block::Rows { first: [a.as_ptr(), a[16 * stride..].as_ptr()], count: counts, stride };
             let columns =
                 Columns { steps: packed.steps(), lines: packed.pair(0), start: &start, next: (&[], 0) };
             // SAFETY: the machine has the set; the rows have 64 bytes more than they need.
@@ -173,7 +173,15 @@ fn all_instruction_sets_agree() {
 fn speed_of_products() {
     let pool = Pool::sequential();
     let only = std::env::var("ONLY").ok().and_then(|t| t.parse::<usize>().ok());
-    for (m, k, n) in [(128, 768, 768), (128, 768, 3072), (128, 3072, 768), (3136, 64, 256), (196, 1024, 256), (49, 2048, 512), (1024, 1024, 1024)] {
+    for (m, k, n) in [
+        (128, 768, 768),
+        (128, 768, 3072),
+        (128, 3072, 768),
+        (3136, 64, 256),
+        (196, 1024, 256),
+        (49, 2048, 512),
+        (1024, 1024, 1024),
+    ] {
         if only.is_some_and(|only| only != m * k * n) {
             continue;
         }
@@ -191,10 +199,24 @@ fn speed_of_products() {
             product(&pool, rows, &packed, &[0], &[], result).unwrap();
             best[0] = best[0].min(start.elapsed().as_secs_f64());
             let start = std::time::Instant::now();
-            product(&pool, rows, &packed, &[0], &[], Product::Codes(&mut codes, Scales(&[0.07], 0.25), coding)).unwrap();
+            product(
+                &pool,
+                rows,
+                &packed,
+                &[0],
+                &[],
+                Product::Codes(&mut codes, Scales(&[0.07], 0.25), coding),
+            )
+            .unwrap();
             best[1] = best[1].min(start.elapsed().as_secs_f64());
         }
         let rate = |s: f64| (m * k * n) as f64 / s / 1e9;
-        println!("{m}x{k}x{n}: floats {:.1} us {:.0} GMAC/s, codes {:.1} us {:.0} GMAC/s", best[0] * 1e6, rate(best[0]), best[1] * 1e6, rate(best[1]));
+        println!(
+            "{m}x{k}x{n}: floats {:.1} us {:.0} GMAC/s, codes {:.1} us {:.0} GMAC/s",
+            best[0] * 1e6,
+            rate(best[0]),
+            best[1] * 1e6,
+            rate(best[1])
+        );
     }
 }

@@ -237,9 +237,7 @@ fn whole(run: &Run<'_>, zero: Option<&Tensor>, to: DType) -> Result<Option<Tenso
     let mut codes = run.allocate(0, to, x.shape())?;
     let (pool, floats, given) = (run.pool(), x.slice::<f32>()?, (&scale[..], &[zero][..]));
     match to {
-        DType::U8 => {
-            quantize::<u8>(pool, floats, &Grid::WHOLE, given, None, (0, 255), codes.slice_mut()?)?
-        }
+        DType::U8 => quantize::<u8>(pool, floats, &Grid::WHOLE, given, None, (0, 255), codes.slice_mut()?)?,
         _ => quantize::<i8>(pool, floats, &Grid::WHOLE, given, None, (-128, 127), codes.slice_mut()?)?,
     }
     Ok(Some(codes.freeze()))
