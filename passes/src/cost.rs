@@ -26,8 +26,10 @@ pub fn cost(node: &Node) -> u64 {
         },
         // Whatever follows them is done while their results are in registers.
         "oxidane" => match node.op().name() {
-            "Product" => 32,
-            _ => 8,
+            // Whether a change of layout pays is counted where it is decided.
+            "Block" | "Unblock" => 0,
+            "Conv" | "Product" => 32,
+            _ => 4,
         },
         _ => 8,
     };

@@ -4,7 +4,7 @@
 //! comes back only to what was touched. [`Pattern`]s describe a neighbourhood as an expression. A sweep
 //! (dead code, common subexpressions) looks at a whole graph once. [`optimize`] runs them in the order
 //! canonical, fold, absorb, fuse, in the bodies of control flow as well, and tells in its [`Report`] what each did and
-//! why not; [`prepare`] then writes the graph in operators of this engine.
+//! why not.
 //!
 //! The graph keeps its interface: names, order and types of its inputs and outputs, and symbolic sizes.
 
@@ -46,7 +46,8 @@ pub enum Stage {
     Absorb,
     /// Several nodes become one that does the same in fewer passes over memory.
     Fuse,
-    /// Operators of this engine alone, in a graph that is about to run ([`prepare`]).
+    /// Operators of this engine alone, on tensors that lie as kernels like them best; only when a model is compiled
+    /// ([`layout()`]).
     Layout,
 }
 
@@ -132,9 +133,9 @@ pub fn optimize(graph: &mut Graph, options: &Options) -> Report {
     report
 }
 
-/// Writes an optimized graph in the operators of this engine, for a session of its own: no file takes it. Does nothing
-/// below [`Level::Full`], and leaves a graph that does not hold together as it is.
-pub fn prepare(graph: &mut Graph, options: &Options) -> Report {
+/// Writes an optimized graph in the operators of this engine's own kernels (domain `oxidane`), for a session: no file takes
+/// it. Does nothing below [`Level::Full`], and leaves a graph that does not hold together as it is.
+pub fn layout(graph: &mut Graph, options: &Options) -> Report {
     let mut report = Report::new(graph);
     if let Err(problems) = graph.verify() {
         report.unfit = problems.0.first().map(ToString::to_string);
@@ -144,7 +145,7 @@ pub fn prepare(graph: &mut Graph, options: &Options) -> Report {
         let mut run = Run { options, report: &mut report, walk: Inference::default() };
         run.walk.graph(graph);
         if run.rules(Stage::Layout, graph) {
-            remove_dead(graph);
+            run.canonical(graph);
         }
         infer(graph);
     }

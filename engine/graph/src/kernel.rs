@@ -1,6 +1,8 @@
 use crate::{OpError, Type};
 use oxidane_pool::Pool;
 use oxidane_tensor::{Buffer, DType, Datum, Element, Tensor, TensorError, TensorMut};
+use smallvec::SmallVec;
+use std::cell::RefCell;
 
 /// What is known of a node when its kernel is chosen.
 pub struct Call<'a> {
@@ -58,6 +60,15 @@ pub trait Host: Sync {
     /// When it does not fit the budget or memory.
     fn allocate(&self, output: usize, bytes: usize) -> Result<Buffer, OpError>;
 
+    /// A block of exactly `bytes` for what a kernel needs only while it runs; its content is arbitrary.
+    ///
+    /// # Errors
+    /// When it does not fit the budget or memory.
+    fn scratch(&self, bytes: usize) -> Result<Buffer, OpError> {
+        self.afford(bytes)?;
+        Ok(Buffer::zeroed(bytes)?)
+    }
+
     /// Refuses memory of `bytes` that the budget does not allow, and takes none.
     ///
     /// # Errors
@@ -73,7 +84,8 @@ pub trait Host: Sync {
     /// When the run was cancelled or ran out of its time.
     fn checkpoint(&self) -> Result<(), OpError>;
 
-    /// Runs a body of the node on its formal inputs (captures are added by the host).
+    /// Runs a body of the node on its formal inputs (captures are added by the host). The list of the inputs may come
+    /// back as that of the outputs.
     ///
     /// # Errors
     /// Those of the body.
@@ -83,9 +95,19 @@ pub trait Host: Sync {
     fn body_output(&self, body: usize, output: usize) -> Option<Type>;
 }
 
+/// Integers that an input holds, such as axes.
+pub type IntList = SmallVec<[i64; 8]>;
+
+fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize, TensorError> {
+    let count = oxidane_tensor::element_count(shape)?;
+    dtype.byte_len(count).ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })
+}
+
 /// One call of a kernel: its inputs, its outputs so far, and its host.
 pub struct Run<'a> {
     inputs: Vec<Option<Datum>>,
+    /// Stand in where `inputs` have none.
+    constants: &'a [Option<Datum>],
     outputs: Vec<Option<Datum>>,
     wanted: &'a [bool],
     host: &'a dyn Host,
@@ -94,19 +116,21 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A call with `inputs`; `wanted` says which outputs somebody uses.
     pub fn new(inputs: Vec<Option<Datum>>, wanted: &'a [bool], host: &'a dyn Host) -> Run<'a> {
-        Run::over(inputs, Vec::new(), wanted, host)
+        Run::over(inputs, &[], Vec::new(), wanted, host)
     }
 
-    /// As [`Run::new`], with a list for the outputs that is used again.
+    /// As [`Run::new`], with inputs that are the same for every call (they stand in where `inputs` have none), and a
+    /// list for the outputs that is used again.
     pub fn over(
         inputs: Vec<Option<Datum>>,
+        constants: &'a [Option<Datum>],
         mut outputs: Vec<Option<Datum>>,
         wanted: &'a [bool],
         host: &'a dyn Host,
     ) -> Run<'a> {
         outputs.clear();
         outputs.resize(wanted.len(), None);
-        Run { inputs, outputs, wanted, host }
+        Run { inputs, constants, outputs, wanted, host }
     }
 
     /// The outputs that the kernel has set.
@@ -144,7 +168,10 @@ impl<'a> Run<'a> {
 
     /// An input of any kind, where it is given.
     pub fn try_datum(&self, input: usize) -> Option<&Datum> {
-        self.inputs.get(input)?.as_ref()
+        match self.inputs.get(input)? {
+            None => self.constants.get(input)?.as_ref(),
+            given => given.as_ref(),
+        }
     }
 
     /// A tensor input.
@@ -168,7 +195,22 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When it is absent, no tensor, or there is no memory for a copy.
     pub fn dense(&self, input: usize) -> Result<Tensor, OpError> {
-        Ok(self.tensor(input)?.to_dense()?)
+        let tensor = self.tensor(input)?;
+        if tensor.is_dense() || tensor.dtype() == DType::String {
+            return Ok(tensor.to_dense()?);
+        }
+        let mut out = self.scratch(tensor.dtype(), tensor.shape())?;
+        tensor.copy_to(&mut out);
+        Ok(out.freeze())
+    }
+
+    /// Memory for what the kernel needs only while it runs, used again by later calls. What it holds is arbitrary.
+    ///
+    /// # Errors
+    /// When the shape is too large for the budget or memory.
+    pub fn scratch(&self, dtype: DType, shape: &[usize]) -> Result<TensorMut, OpError> {
+        let bytes = byte_len(dtype, shape)?;
+        Ok(TensorMut::over(dtype, shape, self.host.scratch(bytes)?)?)
     }
 
     /// A tensor input moved out of the call: if nobody else needs it, [`Tensor::into_mut`] works in place.
@@ -177,7 +219,7 @@ impl<'a> Run<'a> {
     /// When it is absent or no tensor.
     pub fn take(&mut self, input: usize) -> Result<Tensor, OpError> {
         self.tensor(input)?;
-        match self.inputs[input].take() {
+        match self.take_datum(input) {
             Some(Datum::Tensor(t)) => Ok(t),
             _ => Err(OpError::new(format!("input {input} must be a tensor"))),
         }
@@ -185,17 +227,20 @@ impl<'a> Run<'a> {
 
     /// An input of any kind moved out of the call, where it is given.
     pub fn take_datum(&mut self, input: usize) -> Option<Datum> {
-        self.inputs.get_mut(input)?.take()
+        match self.inputs.get_mut(input)?.take() {
+            None => self.constants.get(input)?.clone(),
+            given => given,
+        }
     }
 
     /// The elements of a one-dimensional or scalar integer input (`int64` or `int32`), such as axes or sizes.
     ///
     /// # Errors
     /// When it is absent or of another type.
-    pub fn ints(&self, input: usize) -> Result<Vec<i64>, OpError> {
+    pub fn ints(&self, input: usize) -> Result<IntList, OpError> {
         let tensor = self.dense(input)?;
         match tensor.dtype() {
-            DType::I64 => Ok(tensor.slice::<i64>()?.to_vec()),
+            DType::I64 => Ok(IntList::from_slice(tensor.slice::<i64>()?)),
             DType::I32 => Ok(tensor.slice::<i32>()?.iter().map(|&v| i64::from(v)).collect()),
             other => Err(OpError::new(format!("input {input} must be int64 or int32, but is {other}"))),
         }
@@ -205,7 +250,7 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// When it is there and of another type.
-    pub fn try_ints(&self, input: usize) -> Result<Option<Vec<i64>>, OpError> {
+    pub fn try_ints(&self, input: usize) -> Result<Option<IntList>, OpError> {
         self.try_datum(input).map(|_| self.ints(input)).transpose()
     }
 
@@ -215,8 +260,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// When the shape is too large for the budget or memory.
     pub fn allocate(&self, output: usize, dtype: DType, shape: &[usize]) -> Result<TensorMut, OpError> {
-        let count = oxidane_tensor::element_count(shape)?;
-        let bytes = dtype.byte_len(count).ok_or_else(|| TensorError::TooLarge { shape: shape.to_vec() })?;
+        let bytes = byte_len(dtype, shape)?;
         Ok(TensorMut::over(dtype, shape, self.host.allocate(output, bytes)?)?)
     }
 
@@ -285,6 +329,34 @@ impl<'a> Run<'a> {
         self.host.checkpoint()
     }
 
+    /// An empty list for the inputs of a body, which may have been used before.
+    pub fn list(&self) -> Vec<Datum> {
+        LISTS.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// Keeps a list for [`Run::list`].
+    pub fn keep(&self, mut list: Vec<Datum>) {
+        list.clear();
+        LISTS.with_borrow_mut(|lists| {
+            if lists.len() < KEPT_LISTS {
+                lists.push(list);
+            }
+        });
+    }
+
+    /// Runs a body of the node on its formal inputs, and sets its outputs as those of the node.
+    ///
+    /// # Errors
+    /// Those of the body.
+    pub fn pass_on(&mut self, body: usize, inputs: Vec<Datum>) -> Result<(), OpError> {
+        let mut made = self.body(body, inputs)?;
+        for (output, value) in made.drain(..).enumerate() {
+            self.set(output, value);
+        }
+        self.keep(made);
+        Ok(())
+    }
+
     /// Runs a body of the node on its formal inputs.
     ///
     /// # Errors
@@ -297,4 +369,11 @@ impl<'a> Run<'a> {
     pub fn body_output(&self, body: usize, output: usize) -> Option<Type> {
         self.host.body_output(body, output)
     }
+}
+
+/// Lists that a thread keeps for bodies: one for each that is inside of another.
+const KEPT_LISTS: usize = 64;
+
+thread_local! {
+    static LISTS: RefCell<Vec<Vec<Datum>>> = const { RefCell::new(Vec::new()) };
 }

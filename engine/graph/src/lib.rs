@@ -32,7 +32,7 @@ pub use entity::{Id, NodeId, ValueId};
 pub use error::{OpError, Place, Problem, Problems, Stop};
 pub use graph::{Graph, GraphError};
 pub use infer::{Findings, InferCtx, Inference, Ints, Unknown, axis_index, broadcast_dims, infer, shared};
-pub use kernel::{Call, Host, Kernel, Run, kernel};
+pub use kernel::{Call, Host, IntList, Kernel, Run, kernel};
 pub use op::{Op, Opaque, qualified};
 pub use parts::{Node, NodeSpec, Notes, Source, Use, Value};
 pub use signature::{Arity, Param, Signature, Types};

@@ -68,6 +68,12 @@ pub trait Op: Any + Debug + Send + Sync {
         &[]
     }
 
+    /// The inputs whose constants the kernel keeps in a form of its own: it is given them as they lie in the file,
+    /// perhaps unaligned, when it is chosen, and does not see them when it runs.
+    fn packs(&self) -> &[usize] {
+        &[]
+    }
+
     /// Whether a constant that is a matrix of single floats may lie at any byte of a file in this input. Other kernels
     /// find their constants dense and aligned, copied where they are not.
     fn unaligned(&self, input: usize) -> bool {

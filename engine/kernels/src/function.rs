@@ -147,6 +147,12 @@ pub trait Operand: Number {
     fn apply(function: Function, input: &[Self], output: &mut [Self]) -> Result<(), KernelError>;
 }
 
+/// `data[i] = function(data[i])`.
+pub fn apply_in_place(function: Function, data: &mut [f32]) {
+    let copy = data.to_vec();
+    run(function, &copy, data);
+}
+
 #[inline(always)]
 fn each<T: Copy>(input: &[T], output: &mut [T], f: impl Fn(T) -> T) {
     for (y, &x) in output.iter_mut().zip(input) {

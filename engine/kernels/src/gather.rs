@@ -42,16 +42,21 @@ pub fn gather<T: Clone + Send + Sync>(
     check_len("data", data.len(), shape)?;
     let [outer, size, inner] = around(shape, axis)?;
     check_len("output", output.len(), &[outer, indices.len(), inner])?;
-    let places = resolve_all(indices, axis, size)?;
+    for &index in indices {
+        resolve(index, axis, size)?;
+    }
     if output.is_empty() {
         return Ok(());
     }
-    let count = places.len();
+    let count = indices.len();
     let blocks = (CHUNK / inner).max(1);
     pool.for_each_piece(output, blocks * inner, |i, piece| {
         for (j, to) in piece.chunks_mut(inner).enumerate() {
             let block = i * blocks + j;
-            let from = ((block / count) * size + places[block % count]) * inner;
+            let index = indices[block % count];
+            // Checked above.
+            let at = if index < 0 { size - index.unsigned_abs() as usize } else { index as usize };
+            let from = ((block / count) * size + at) * inner;
             if inner == 1 {
                 to[0] = data[from].clone();
             } else {

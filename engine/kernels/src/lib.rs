@@ -6,9 +6,11 @@
 //! bits for every number of threads.
 
 pub mod attention;
+pub mod blocked;
 pub mod contract;
 pub mod conv;
 pub mod conv_transpose;
+mod curves;
 pub mod deform;
 mod error;
 pub mod fold;
@@ -17,12 +19,14 @@ mod function;
 pub mod gather;
 pub mod gemm;
 mod half_floats;
+pub mod integer;
 pub mod isa;
 mod lanes;
 pub mod map;
 pub mod matmul;
 pub mod norm;
 mod number;
+mod panel;
 pub mod pooling;
 pub mod quantize;
 mod real;

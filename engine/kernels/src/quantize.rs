@@ -2,6 +2,8 @@
 //! axis, or one for each block of places.
 
 use crate::KernelError;
+use crate::isa::{Isa, LANES, Vector, Work, dispatch, isa};
+use crate::scratch::with_scratch;
 use oxidane_pool::Pool;
 use oxidane_tensor::{DType, Tensor, element_count};
 
@@ -113,7 +115,7 @@ impl Grid {
 }
 
 /// An integer that codes are stored in.
-pub trait Code: Copy + Send + Sync {
+pub trait Code: bytemuck::Pod + Send + Sync {
     /// From a number inside the type's range.
     fn of(value: i32) -> Self;
 }
@@ -157,6 +159,15 @@ pub fn quantize<T: Code>(
 ) -> Result<(), KernelError> {
     grid.check(x.len(), scales.len(), zeros.len())?;
     same_length(x.len(), out.len())?;
+    if *grid == Grid::WHOLE && precision.is_none() && size_of::<T>() == 1 {
+        let (scale, zero) = (scales[0], zeros.first().copied().unwrap_or(0));
+        let out = bytemuck::cast_slice_mut::<T, u8>(out);
+        pool.for_each_piece(out, CHUNK, |i, piece| {
+            let x = &x[i * CHUNK..][..piece.len()];
+            dispatch(ToBytes { x, scale, zero, low, high, out: piece });
+        });
+        return Ok(());
+    }
     let code = |x: f32, scale: f32, zero: i32| -> T {
         let quotient = x / scale;
         let quotient = precision.map_or(quotient, |round| round(quotient));
@@ -178,6 +189,144 @@ pub fn quantize<T: Code>(
                     *out = code(*x, scale, zero);
                 }
             }
+        });
+    });
+    Ok(())
+}
+
+/// Codes of one scale, which are the low bytes of their numbers.
+struct ToBytes<'a> {
+    x: &'a [f32],
+    scale: f32,
+    zero: i32,
+    low: i32,
+    high: i32,
+    out: &'a mut [u8],
+}
+
+/// Steps beyond which every code of a byte is cut.
+const MOST: f32 = 1e6;
+
+impl Work for ToBytes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let (scale, inverse) = (V::splat(self.scale), V::splat(1.0 / self.scale));
+        let most = V::splat(MOST);
+        let least = V::splat(-MOST);
+        // A product by the inverse, and what is missing of the quotient by the same, is the rounded quotient where
+        // products are added without rounding between and nothing leaves the range of normal numbers.
+        let fused = isa() != Isa::Scalar && (1e-30..1e30).contains(&self.scale.abs());
+        let mut steps = [0f32; LANES];
+        for (x, out) in self.x.chunks(LANES).zip(self.out.chunks_mut(LANES)) {
+            let v = V::of(x);
+            let q = if fused {
+                let q = v.mul(inverse).min(most).max(least);
+                q.neg_mul_add(scale, v).mul_add(inverse, q)
+            } else {
+                v.div(scale)
+            };
+            let q = V::select(q.is_nan(), V::zero(), q).min(most).max(least);
+            q.round().put(&mut steps);
+            let mut codes = [0u8; LANES];
+            for (code, &steps) in codes.iter_mut().zip(&steps) {
+                *code = (steps as i32 + self.zero).clamp(self.low, self.high) as u8;
+            }
+            match out.as_chunks_mut::<LANES>().0 {
+                [whole] => *whole = codes,
+                _ => out.copy_from_slice(&codes[..out.len()]),
+            }
+        }
+    }
+}
+
+/// The smallest and the largest number, zero being one of them; NaN is passed over.
+pub fn range(pool: &Pool, x: &[f32]) -> (f32, f32) {
+    struct Bounds<'a>(&'a [f32]);
+    impl Work for Bounds<'_> {
+        type Output = (f32, f32);
+
+        #[inline(always)]
+        fn run<V: Vector>(self) -> (f32, f32) {
+            // Several of each, because one would wait for the one before.
+            let (mut low, mut high) = ([V::zero(); 4], [V::zero(); 4]);
+            let mut wide = self.0.chunks_exact(4 * LANES);
+            for four in &mut wide {
+                for (i, x) in four.chunks_exact(LANES).enumerate() {
+                    let v = V::of(x);
+                    (low[i], high[i]) = (v.min(low[i]), v.max(high[i]));
+                }
+            }
+            for x in wide.remainder().chunks(LANES) {
+                let v = V::of(x);
+                (low[0], high[0]) = (v.min(low[0]), v.max(high[0]));
+            }
+            let low = low[0].min(low[1]).min(low[2].min(low[3]));
+            let high = high[0].max(high[1]).max(high[2].max(high[3]));
+            (-V::zero().sub(low).largest(), high.largest())
+        }
+    }
+    let pieces = x.len().div_ceil(CHUNK);
+    with_scratch::<f32, _>(2 * pieces, |bounds| {
+        pool.for_each_piece(bounds, 2, |i, bounds| {
+            let piece = &x[i * CHUNK..(i * CHUNK + CHUNK).min(x.len())];
+            (bounds[0], bounds[1]) = dispatch(Bounds(piece));
+        });
+        bounds.chunks_exact(2).fold((0.0, 0.0), |(low, high), b| (b[0].min(low), b[1].max(high)))
+    })
+}
+
+/// `(code - zero point) * scale` of bytes with or without signs.
+///
+/// # Errors
+/// When there are too few scales or zero points, or the lengths differ.
+pub fn dequantize_bytes(
+    pool: &Pool,
+    (codes, signed): (&[u8], bool),
+    grid: &Grid,
+    (scales, zeros): (&[f32], &[f32]),
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    struct Run<'a> {
+        codes: &'a [u8],
+        signed: bool,
+        scales: &'a [f32],
+        zeros: &'a [f32],
+        moves: bool,
+        out: &'a mut [f32],
+    }
+    impl Work for Run<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn run<V: Vector>(self) {
+            let number = |code: u8| if self.signed { f32::from(code as i8) } else { f32::from(code) };
+            let (scale, zero) = (self.scales[0], self.zeros.first().copied().unwrap_or(0.0));
+            let pairs = self.out.iter_mut().zip(self.codes);
+            match (self.moves, self.zeros.is_empty()) {
+                (false, _) if self.signed => {
+                    pairs.for_each(|(out, &code)| *out = (f32::from(code as i8) - zero) * scale);
+                }
+                (false, _) => pairs.for_each(|(out, &code)| *out = (f32::from(code) - zero) * scale),
+                (true, true) => {
+                    pairs.zip(self.scales).for_each(|((out, &code), scale)| *out = number(code) * scale);
+                }
+                (true, false) => {
+                    let grid = self.scales.iter().zip(self.zeros);
+                    pairs.zip(grid).for_each(|((out, &code), (s, z))| *out = (number(code) - z) * s);
+                }
+            }
+        }
+    }
+    grid.check(codes.len(), scales.len(), zeros.len())?;
+    same_length(codes.len(), out.len())?;
+    pool.for_each_piece(out, CHUNK, |i, piece| {
+        grid.runs(i * CHUNK, piece.len(), |at, count, first, moves| {
+            let zeros = zeros.get(first..).unwrap_or_default();
+            let codes = &codes[i * CHUNK + at..][..count];
+            let out = &mut piece[at..at + count];
+            dispatch(Run { codes, signed, scales: &scales[first..], zeros, moves, out });
         });
     });
     Ok(())
@@ -345,6 +494,61 @@ mod tests {
         assert!(Grid::new(&[2, 3], &[3], 2, 0).is_err());
         assert!(Grid::new(&[2, 3], &[2, 3], 1, 2).is_err());
         assert!(Grid::new(&[], &[3], 0, 0).is_err());
+    }
+
+    #[test]
+    fn bytes_as_by_division() {
+        let pool = Pool::new(2);
+        let x: Vec<f32> = (0..40_003).map(|i| ((i * 7919) % 40_003) as f32 * 0.37 - 7400.0).collect();
+        for scale in [0.1f32, 57.3, 1.0 / 255.0, 1e-35, 1e35] {
+            for zero in [0, 13, 128] {
+                let mut out = vec![0u8; x.len()];
+                quantize(&pool, &x, &Grid::WHOLE, (&[scale], &[zero]), None, (0, 255), &mut out).unwrap();
+                let mut signed = vec![0i8; x.len()];
+                let given = (&[scale][..], &[zero - 128][..]);
+                quantize(&pool, &x, &Grid::WHOLE, given, None, (-128, 127), &mut signed).unwrap();
+                for ((&x, &u), &s) in x.iter().zip(&out).zip(&signed) {
+                    let want = ((x / scale).round_ties_even() as i32).saturating_add(zero).clamp(0, 255);
+                    assert_eq!((i32::from(u), i32::from(s) + 128), (want, want), "{x} / {scale}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_hold_zero() {
+        let pool = Pool::new(2);
+        assert_eq!(range(&pool, &[]), (0.0, 0.0));
+        assert_eq!(range(&pool, &[3.0, f32::NAN, 4.0]), (0.0, 4.0));
+        let x: Vec<f32> = (0..70_001).map(|i| -((i * 31) % 70_001) as f32).collect();
+        assert_eq!(range(&pool, &x), (-70_000.0, 0.0));
+        for len in 1..200 {
+            let x: Vec<f32> = (0..len).map(|i| if i == len - 1 { 5.0 } else { -(i as f32) }).collect();
+            assert_eq!(range(&pool, &x), (-((len as f32 - 2.0).max(0.0)), 5.0));
+        }
+    }
+
+    #[test]
+    fn bytes_and_back() {
+        let pool = Pool::sequential();
+        let codes: Vec<u8> = (0..60).map(|i| (i * 37 % 256) as u8).collect();
+        for (scales, axis) in [(1, 0), (3, 0), (4, 1), (5, 2)] {
+            let grid = Grid::new(&[3, 4, 5], &[scales], axis, 0).unwrap();
+            let scale: Vec<f32> = (0..scales).map(|i| i as f32 + 0.5).collect();
+            let zero: Vec<f32> = (0..scales).map(|i| i as f32 * 3.0).collect();
+            for zero in [&zero[..], &[]] {
+                for signed in [false, true] {
+                    let mut out = vec![0.0; 60];
+                    dequantize_bytes(&pool, (&codes, signed), &grid, (&scale, zero), &mut out).unwrap();
+                    let mut want: Vec<f32> = codes
+                        .iter()
+                        .map(|&c| if signed { f32::from(c as i8) } else { f32::from(c) })
+                        .collect();
+                    dequantize(&pool, &mut want, &grid, (&scale, zero)).unwrap();
+                    assert_eq!(out, want);
+                }
+            }
+        }
     }
 
     #[test]

@@ -224,9 +224,9 @@ struct Plan {
     /// The input's shape with 1 at the reduced axes.
     kept_shape: SmallVec<[usize; 6]>,
     /// Sizes of the kept dimensions, merged, then where they lead to in the input.
-    kept: Vec<(usize, usize)>,
+    kept: SmallVec<[(usize, usize); 6]>,
     /// As `kept`, of the reduced dimensions.
-    reduced: Vec<(usize, usize)>,
+    reduced: SmallVec<[(usize, usize); 6]>,
     /// Whether the innermost dimension is a reduced one.
     rows: bool,
     reduced_count: usize,
@@ -247,7 +247,7 @@ impl Plan {
             }
         }
         oxidane_tensor::element_count(shape)?;
-        let mut merged: Vec<(usize, usize, bool)> = Vec::new();
+        let mut merged: SmallVec<[(usize, usize, bool); 6]> = SmallVec::new();
         let mut stride = 1usize;
         for (&size, &reduced) in shape.iter().zip(&is_reduced).rev() {
             match merged.last_mut() {
@@ -257,7 +257,7 @@ impl Plan {
             }
             stride = stride.saturating_mul(size);
         }
-        let side = |which: bool| -> Vec<(usize, usize)> {
+        let side = |which: bool| -> SmallVec<[(usize, usize); 6]> {
             merged.iter().rev().filter(|d| d.2 == which).map(|d| (d.0, d.1)).collect()
         };
         Ok(Plan {

@@ -216,6 +216,14 @@ impl Host for NodeHost<'_> {
         Ok(Buffer::zeroed(bytes)?)
     }
 
+    fn scratch(&self, bytes: usize) -> Result<Buffer, OpError> {
+        if let Some(outer) = self.interpreter.outer {
+            return outer.scratch(bytes);
+        }
+        self.afford(bytes)?;
+        Ok(Buffer::zeroed(bytes)?)
+    }
+
     fn afford(&self, bytes: usize) -> Result<(), OpError> {
         if let Some(outer) = self.interpreter.outer {
             return outer.afford(bytes);

@@ -269,7 +269,14 @@ static ROOMS: &[&Room] = &[
     &microsoft::skip_simplified_layer_normalization::ROOM,
     &text::tokenizer::ROOM,
     &control::batch_scan::ROOM,
+    &native::block::ROOM,
+    &native::conv::ROOM,
+    &native::global_average_pool::ROOM,
+    &native::pool::ROOM,
     &native::product::ROOM,
+    &native::quantized_conv::ROOM,
+    &native::quantized_max_pool::ROOM,
+    &native::unblock::ROOM,
 ];
 
 /// The room of an operator; `ai.onnx` is the same domain as the empty one.

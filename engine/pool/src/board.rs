@@ -6,7 +6,7 @@ use crate::slot::Slot;
 use crate::sync::relax;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,6 @@ const BUSY: Duration = Duration::from_micros(50);
 const STACK: usize = 8 << 20;
 
 pub(crate) struct Board {
-    /// The process that the helpers live in. A child after a fork has none of them, and makes a board of its own.
-    process: u32,
     slots: [Slot; SLOTS],
     /// Slots that some thread owns, a bit each.
     taken: AtomicU64,
@@ -44,24 +42,43 @@ struct Helper {
     thread: OnceLock<Thread>,
 }
 
+/// The board of this process. A child after a fork has none of its parent's helpers, and makes a board of its own.
 static CURRENT: AtomicPtr<Board> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The board of this process.
+#[inline]
 pub(crate) fn board() -> &'static Board {
-    let process = std::process::id();
-    let current = CURRENT.load(Ordering::Acquire);
     // SAFETY: boards are never freed.
-    match unsafe { current.as_ref() } {
-        Some(board) if board.process == process => board,
-        _ => Board::install(current, process),
+    match unsafe { CURRENT.load(Ordering::Acquire).as_ref() } {
+        Some(board) => board,
+        None => Board::install(),
     }
 }
 
+/// Lets a child after a fork begin without a board. Asking for the process's number each time would be a system call
+/// for each loop.
+#[cfg(unix)]
+fn watch_forks() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn forget() {
+        CURRENT.store(std::ptr::null_mut(), Ordering::Release);
+    }
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the handler stores a word and does nothing else.
+        let result = unsafe { libc::pthread_atfork(None, None, Some(forget)) };
+        // Without memory for a handler only a child after a fork would be worse off: it waits for nobody either.
+        debug_assert_eq!(result, 0);
+    }
+}
+
+#[cfg(not(unix))]
+fn watch_forks() {}
+
 impl Board {
     #[cold]
-    fn install(old: *mut Board, process: u32) -> &'static Board {
+    fn install() -> &'static Board {
+        watch_forks();
         let made = Box::into_raw(Box::new(Board {
-            process,
             slots: std::array::from_fn(|_| Slot::new()),
             taken: AtomicU64::new(0),
             shown: AtomicU64::new(0),
@@ -71,7 +88,8 @@ impl Board {
                 .collect(),
             started: AtomicUsize::new(0),
         }));
-        match CURRENT.compare_exchange(old, made, Ordering::AcqRel, Ordering::Acquire) {
+        let none = std::ptr::null_mut();
+        match CURRENT.compare_exchange(none, made, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: just made, and never freed from here on.
             Ok(_) => unsafe { &*made },
             Err(other) => {
@@ -99,22 +117,28 @@ impl Board {
         }
     }
 
-    /// Shows a job, works on it, and returns when all of its tasks have ended. `growing` jobs are seen through to the
-    /// last task that their tasks add, and other jobs are helped with meanwhile.
-    pub(crate) fn run(&'static self, job: Job<'_>, growing: bool) {
+    /// Shows a job, works on it, and returns when all of its tasks have ended. Jobs that grow are seen through to the
+    /// last task that their tasks add, and loops are helped with meanwhile: those are short, whereas the tasks of
+    /// another run may take as long as that.
+    pub(crate) fn run(&'static self, job: Job<'_>) {
         let slot = self.take_slot();
         if let Some(at) = slot {
             self.slots[at].show(&job);
             self.shown.fetch_or(1 << at, Ordering::SeqCst);
-            self.tell();
+            if !job.grows() {
+                self.tell(job.wanted());
+            }
+        }
+        if job.grows() {
+            job.begin();
         }
         let mut turn = 0;
         loop {
             job.work();
-            if !growing || job.is_done() {
+            if !job.grows() || job.is_done() {
                 break;
             }
-            if self.help_once() {
+            if self.help_once(true) {
                 turn = 0;
             } else {
                 relax(turn);
@@ -131,15 +155,19 @@ impl Board {
         }
     }
 
-    /// Says that there is something new, and wakes whoever sleeps.
-    pub(crate) fn tell(&self) {
+    /// Says that there is something new, and wakes up to `wanted` of those that sleep.
+    pub(crate) fn tell(&self, mut wanted: usize) {
         self.news.add();
         for helper in &self.helpers[..self.started.load(Ordering::Relaxed).min(MAX_HELPERS)] {
-            helper.sleeper.wake(|| {
+            if wanted == 0 {
+                return;
+            }
+            let woken = helper.sleeper.wake(|| {
                 if let Some(thread) = helper.thread.get() {
                     thread.unpark();
                 }
             });
+            wanted -= usize::from(woken);
         }
     }
 
@@ -162,15 +190,15 @@ impl Board {
         }
     }
 
-    /// Works on the first job that has a task and a place left; whether there was one.
-    fn help_once(&self) -> bool {
+    /// Works on the first job that has a task and a place left, or the first such loop; whether there was one.
+    fn help_once(&self, loops: bool) -> bool {
         let mut shown = self.shown.load(Ordering::SeqCst);
         while shown != 0 {
             let at = shown.trailing_zeros() as usize;
             shown &= shown - 1;
             let mut helped = false;
             self.slots[at].visit(|job| {
-                if job.is_open() && job.join() {
+                if job.is_open() && !(loops && job.grows()) && job.join() {
                     helped = job.is_open();
                     job.work();
                     job.leave();
@@ -187,23 +215,25 @@ impl Board {
     fn help(&'static self, own: usize) {
         let helper = &self.helpers[own];
         let _ = helper.thread.set(std::thread::current());
-        let mut idle = Instant::now();
+        let mut since = Instant::now();
         let mut turn = 0u32;
         loop {
             let seen = self.news.count();
-            if self.help_once() {
-                idle = Instant::now();
+            if self.help_once(false) {
+                since = Instant::now();
                 continue;
             }
             while self.news.count() == seen {
                 std::hint::spin_loop();
                 turn = turn.wrapping_add(1);
-                if turn % 32 != 0 {
+                if !turn.is_multiple_of(32) {
                     continue;
                 }
-                let idle = idle.elapsed();
+                let idle = since.elapsed();
                 if idle > LOOKOUT {
                     helper.sleeper.sleep(&self.news, seen, std::thread::park);
+                    // What woke it may be done by now, but where there was something there is more.
+                    since = Instant::now();
                 } else if idle > BUSY {
                     std::thread::yield_now();
                 }

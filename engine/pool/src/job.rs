@@ -18,6 +18,8 @@ pub(crate) struct Job<'a> {
     ended: AtomicUsize,
     /// Threads that may still join.
     places: AtomicUsize,
+    /// Whether its tasks may add others.
+    grows: bool,
     /// Tasks not begun are passed over once this says so.
     stop: Option<&'a Stop>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -31,22 +33,48 @@ impl<'a> Job<'a> {
             count: AtomicUsize::new(count),
             ended: AtomicUsize::new(0),
             places: AtomicUsize::new(places),
+            grows: false,
             stop,
             panic: Mutex::new(None),
         }
     }
 
+    /// A job of one task so far, which is the caller's to [`Job::begin`] and may add others.
+    pub(crate) fn growing(task: Task<'a>, places: usize) -> Job<'a> {
+        Job { grows: true, next: AtomicUsize::new(1), ..Job::new(task, 1, places, None) }
+    }
+
+    /// Whether its tasks may add others.
+    pub(crate) fn grows(&self) -> bool {
+        self.grows
+    }
+
+    /// How many threads may still join.
+    pub(crate) fn wanted(&self) -> usize {
+        self.places.load(Ordering::Relaxed)
+    }
+
     /// Takes tasks and runs them until none is left to take.
     pub(crate) fn work(&self) {
         while let Some(index) = self.take() {
-            if !self.stop.is_some_and(Stop::asked) {
-                // What a task leaves behind is its caller's, who learns of the panic.
-                if let Err(cause) = catch_unwind(AssertUnwindSafe(|| (self.task)(index, self))) {
-                    self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
-                }
-            }
-            self.ended.fetch_add(1, Ordering::Release);
+            self.run(index);
         }
+    }
+
+    /// Runs the first task of a job that grows.
+    pub(crate) fn begin(&self) {
+        debug_assert!(self.grows, "the first task of a loop is to be taken");
+        self.run(0);
+    }
+
+    fn run(&self, index: usize) {
+        if !self.stop.is_some_and(Stop::asked) {
+            // What a task leaves behind is its caller's, who learns of the panic.
+            if let Err(cause) = catch_unwind(AssertUnwindSafe(|| (self.task)(index, self))) {
+                self.panic.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+            }
+        }
+        self.ended.fetch_add(1, Ordering::Release);
     }
 
     fn take(&self) -> Option<usize> {

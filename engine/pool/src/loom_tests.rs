@@ -67,8 +67,9 @@ fn growing_jobs_are_seen_through() {
             }
             ran.fetch_add(1, Ordering::SeqCst);
         };
-        let job = Job::new(&task, 1, 1, None);
+        let job = Job::growing(&task, 1);
         slot.show(&job);
+        job.begin();
         while !job.is_done() {
             job.work();
             thread::yield_now();

@@ -60,7 +60,7 @@ impl Pool {
         }
         let board = board();
         board.staff(self.helpers);
-        board.run(Job::new(&|i, _| task(i), count, self.helpers.min(count - 1), stop), false);
+        board.run(Job::new(&|i, _| task(i), count, self.helpers.min(count - 1), stop));
     }
 
     /// Cuts `data` into pieces of `size` elements (the last may be shorter) and runs `task(piece number, piece)`
@@ -102,7 +102,7 @@ impl Pool {
         let board = board();
         board.staff(self.helpers);
         let task = |_: usize, job: &Job<'_>| task(&Tasks(Adds::There(job, board)));
-        board.run(Job::new(&task, 1, self.helpers, None), true);
+        board.run(Job::growing(&task, self.helpers));
     }
 }
 
@@ -127,7 +127,7 @@ impl Tasks<'_> {
             Adds::Here(left) => left.set(left.get() + 1),
             Adds::There(job, board) => {
                 job.grow();
-                board.tell();
+                board.tell(1);
             }
         }
     }

@@ -41,10 +41,12 @@ impl Sleeper {
         self.0.store(false, Ordering::SeqCst);
     }
 
-    /// Wakes the thread by `unpark` if it sleeps; called after news were counted.
-    pub(crate) fn wake(&self, unpark: impl FnOnce()) {
-        if self.0.load(Ordering::SeqCst) && self.0.swap(false, Ordering::SeqCst) {
+    /// Wakes the thread by `unpark` if it sleeps, and says whether it did; called after news were counted.
+    pub(crate) fn wake(&self, unpark: impl FnOnce()) -> bool {
+        let sleeps = self.0.load(Ordering::SeqCst) && self.0.swap(false, Ordering::SeqCst);
+        if sleeps {
             unpark();
         }
+        sleeps
     }
 }

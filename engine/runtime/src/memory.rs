@@ -99,22 +99,44 @@ impl Coloring {
 /// Blocks kept for a color beyond this many are given back to the system.
 const KEPT_PER_COLOR: usize = 4;
 
+/// As many blocks of scratch are kept.
+const KEPT_SCRATCH: usize = 8;
+
 /// The blocks of a plan, shared by all of its runs.
 pub(crate) struct Memory {
+    /// By color; behind them those of scratch.
     colors: Vec<Mutex<Vec<Buffer>>>,
     /// Colors whose blocks count: those of results are the caller's, who may keep them as long as he likes.
     counted: Vec<bool>,
     /// Bytes of counted blocks in use and at rest.
     held: AtomicUsize,
+    /// Runs at this time, each of which may hold as much as its limit says.
+    runs: AtomicUsize,
+}
+
+/// A run that goes on.
+pub(crate) struct Entered<'a>(&'a Memory);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.runs.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Memory {
     pub(crate) fn new(colors: usize) -> Memory {
         Memory {
-            colors: (0..colors).map(|_| Mutex::default()).collect(),
-            counted: vec![true; colors],
+            colors: (0..colors + 1).map(|_| Mutex::default()).collect(),
+            counted: (0..colors + 1).map(|color| color < colors).collect(),
             held: AtomicUsize::new(0),
+            runs: AtomicUsize::new(0),
         }
+    }
+
+    /// Counts a run until it ends.
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        Entered(self)
     }
 
     /// Counts a block that is gone.
@@ -149,8 +171,14 @@ impl Memory {
             None => {
                 let size = bytes.max(planned);
                 if self.counted[color] {
-                    let held = self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size);
-                    if held > limit {
+                    let mut held = self.held.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+                    let all = limit.saturating_mul(self.runs.load(Ordering::Relaxed).max(1));
+                    if held > all {
+                        // What earlier runs of other sizes have left is nobody's need.
+                        self.trim();
+                        held = self.held.load(Ordering::Relaxed);
+                    }
+                    if held > all {
                         self.forget(color, size);
                         return Err(over_budget(bytes, limit));
                     }
@@ -163,6 +191,23 @@ impl Memory {
                     }
                 }
             }
+        };
+        block.set_len(bytes);
+        Ok(block.with_home(self.clone(), color))
+    }
+
+    /// A block of exactly `bytes` that a kernel needs while it runs; it comes back here when it is dropped.
+    pub(crate) fn scratch(self: &Arc<Memory>, bytes: usize) -> Result<Buffer, OpError> {
+        let color = self.colors.len() - 1;
+        let resting = {
+            let mut blocks = self.colors[color].lock().unwrap_or_else(PoisonError::into_inner);
+            let fits = blocks.iter().enumerate().filter(|(_, b)| b.capacity() >= bytes);
+            let best = fits.min_by_key(|(_, b)| b.capacity()).map(|(at, _)| at);
+            best.map(|at| blocks.swap_remove(at))
+        };
+        let mut block = match resting {
+            Some(block) => block,
+            None => Buffer::zeroed(bytes)?,
         };
         block.set_len(bytes);
         Ok(block.with_home(self.clone(), color))
@@ -186,12 +231,18 @@ pub(crate) fn over_budget(bytes: usize, limit: usize) -> OpError {
 }
 
 impl Home for Memory {
-    fn put_back(&self, color: usize, block: Buffer) {
+    fn put_back(&self, color: usize, mut block: Buffer) {
+        let scratch = color + 1 == self.colors.len();
         let mut blocks = self.colors[color].lock().unwrap_or_else(PoisonError::into_inner);
-        if blocks.len() < KEPT_PER_COLOR {
-            blocks.push(block);
-        } else {
-            self.forget(color, block.capacity());
+        if blocks.len() < if scratch { KEPT_SCRATCH } else { KEPT_PER_COLOR } {
+            return blocks.push(block);
         }
+        // Of scratch the larger blocks stay: in time they are what the largest needs at a time take.
+        let least = blocks.iter_mut().filter(|_| scratch).min_by_key(|b| b.capacity());
+        if let Some(least) = least.filter(|least| least.capacity() < block.capacity()) {
+            std::mem::swap(least, &mut block);
+        }
+        drop(blocks);
+        self.forget(color, block.capacity());
     }
 }

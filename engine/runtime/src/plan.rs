@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Plan {
     graph: Graph,
     pub(crate) steps: Vec<Step>,
+    /// Whether there are steps that are worth running at the same time.
+    pub(crate) branches: bool,
     /// The steps that depend on each step, by position; and how many each waits for.
     pub(crate) successors: Vec<Vec<usize>>,
     pub(crate) waits: Vec<usize>,
@@ -37,8 +39,9 @@ pub(crate) type Bound = SmallVec<[Option<i64>; 8]>;
 pub(crate) struct Step {
     pub(crate) node: NodeId,
     pub(crate) kernel: Box<dyn Kernel>,
-    /// The inputs of the op itself.
-    pub(crate) inputs: Vec<Option<Operand>>,
+    /// The slots of the inputs of the op itself, and those that are constant.
+    pub(crate) inputs: Vec<Option<usize>>,
+    pub(crate) constants: Vec<Option<Datum>>,
     /// What its bodies capture.
     pub(crate) captures: Vec<Option<Operand>>,
     pub(crate) outputs: Vec<Option<usize>>,
@@ -48,6 +51,8 @@ pub(crate) struct Step {
     pub(crate) bodies: Vec<Plan>,
     /// Worth a thread of its own.
     pub(crate) heavy: bool,
+    /// Heavy, or on the way to a heavy step that waits for nothing else.
+    pub(crate) leads: bool,
     /// Steps on the longest way to an output.
     pub(crate) depth: usize,
 }
@@ -81,7 +86,7 @@ enum Axis {
     Any,
 }
 
-/// Outputs smaller than this are not worth waking a thread for.
+/// Steps whose weights and outputs are smaller than this are not worth waking a thread for.
 const HEAVY_BYTES: i64 = 64 * 1024;
 
 /// Memory plans kept for bindings of the symbols.
@@ -138,6 +143,7 @@ impl Plan {
                 operands.push(match input {
                     None => None,
                     Some(v) => match graph.value(v).source() {
+                        Source::Constant(_) if node.op().packs().contains(&slot) => None,
                         Source::Constant(tensor) => Some(Operand::Constant(match dense.get(&v) {
                             Some(t) => t.clone(),
                             None if is_matrix(tensor) && node.op().unaligned(slot) => (**tensor).clone(),
@@ -196,19 +202,34 @@ impl Plan {
             let colors = share_memory(&graph, id, &result_values, &mut coloring, &mut color_of, &mut left);
             let node = graph.node(id);
             let bytes = |v: &ValueId| output_bytes(graph.value(*v).ty()).and_then(Dim::as_known);
+            let weights = operands.iter().flatten().map(|o| match o {
+                Operand::Constant(tensor) => tensor.byte_len(),
+                Operand::Slot(_) => 0,
+            });
             let heavy = !plans.is_empty()
+                || weights.max().is_some_and(|b| b >= HEAVY_BYTES as usize)
                 || node.outputs().iter().flatten().any(|v| bytes(v).is_none_or(|b| b >= HEAVY_BYTES));
             if let Some(kernel) = kernel {
+                let slot = |o: &Option<Operand>| match o {
+                    Some(Operand::Slot(slot)) => Some(*slot),
+                    _ => None,
+                };
+                let constant = |o: Option<Operand>| match o {
+                    Some(Operand::Constant(tensor)) => Some(tensor.into()),
+                    _ => None,
+                };
                 steps.push(Step {
                     node: id,
                     kernel,
-                    inputs: operands,
+                    inputs: operands.iter().map(slot).collect(),
+                    constants: operands.into_iter().map(constant).collect(),
                     captures,
                     outputs: node.outputs().iter().map(|o| o.map(|v| v.index())).collect(),
                     wanted,
                     colors,
                     bodies: plans,
                     heavy,
+                    leads: heavy,
                     depth: 0,
                 });
             }
@@ -226,7 +247,9 @@ impl Plan {
         let (successors, waits) = dependencies(&steps, graph.value_bound());
         for at in (0..steps.len()).rev() {
             steps[at].depth = successors[at].iter().map(|&s| steps[s].depth + 1).max().unwrap_or(0);
+            steps[at].leads |= successors[at].iter().any(|&s| waits[s] == 1 && steps[s].leads);
         }
+        let branches = has_branches(&steps, &successors);
         let (sizes, memory) = coloring.finish();
         // Those of the inputs as well: they are compared even where no size depends on them.
         let asked = |&v: &ValueId| graph.value(v).declared().or(graph.value(v).ty());
@@ -246,9 +269,10 @@ impl Plan {
         let inputs: Vec<Input> = inputs.collect();
         Ok(Plan {
             memory: Arc::new(memory),
-            states: States::new(&waits, &uses),
+            states: States::new(&steps, &waits, &uses),
             graph,
             steps,
+            branches,
             successors,
             waits,
             uses,
@@ -487,6 +511,16 @@ fn output_bytes(ty: Option<&Type>) -> Option<Dim> {
     Some(count * Dim::from(unit))
 }
 
+/// Whether two heavy steps do not wait for each other: then not all of them stand on one way.
+fn has_branches(steps: &[Step], successors: &[Vec<usize>]) -> bool {
+    let mut heavy_from = vec![0usize; steps.len()];
+    for at in (0..steps.len()).rev() {
+        let behind = successors[at].iter().map(|&s| heavy_from[s]).max().unwrap_or(0);
+        heavy_from[at] = behind + usize::from(steps[at].heavy);
+    }
+    heavy_from.iter().max().copied().unwrap_or(0) < steps.iter().filter(|s| s.heavy).count()
+}
+
 fn dependencies(steps: &[Step], slots: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
     let mut maker = vec![usize::MAX; slots];
     for (at, step) in steps.iter().enumerate() {
@@ -497,11 +531,12 @@ fn dependencies(steps: &[Step], slots: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
     let mut successors = vec![Vec::new(); steps.len()];
     let mut waits = vec![0; steps.len()];
     for (at, step) in steps.iter().enumerate() {
-        let slots = step.inputs.iter().chain(&step.captures).flatten().filter_map(|o| match o {
-            Operand::Slot(slot) => Some(maker[*slot]),
+        let captured = step.captures.iter().flatten().filter_map(|o| match o {
+            Operand::Slot(slot) => Some(*slot),
             Operand::Constant(_) => None,
         });
-        let makers: BTreeSet<usize> = slots.filter(|&m| m != usize::MAX).collect();
+        let slots = step.inputs.iter().flatten().copied().chain(captured);
+        let makers: BTreeSet<usize> = slots.map(|slot| maker[slot]).filter(|&m| m != usize::MAX).collect();
         waits[at] = makers.len();
         for maker in makers {
             successors[maker].push(at);

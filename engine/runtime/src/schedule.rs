@@ -1,6 +1,6 @@
 use crate::memory::{MemoryPlan, over_budget};
-use crate::plan::{Operand, Plan, Step};
-use crate::state::{self, State};
+use crate::plan::{Plan, Step};
+use crate::state::{Hands, State, Values};
 use oxidane_graph::{Host, OpError, Place, Problem, Run, Stop, Type};
 use oxidane_pool::{Pool, Stop as StopLoops, Tasks};
 use oxidane_tensor::{Buffer, Datum};
@@ -104,30 +104,39 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Runs a plan on inputs in its order of inputs, and puts the outputs into `outputs`; `None` takes a default.
+/// The state of a run of `plan` that begins, on inputs in its order of inputs; `None` takes a default.
+pub(crate) fn begin(plan: &Plan, inputs: impl Iterator<Item = Option<Datum>>) -> State {
+    let mut state = plan.states.take();
+    for (input, given) in plan.inputs.iter().zip(inputs) {
+        state.set(input.slot, given.or_else(|| input.default.clone().map(Datum::Tensor)));
+    }
+    state
+}
+
+/// Runs a plan whose inputs are in `state`, and puts the outputs into `outputs`.
 pub(crate) fn run(
     plan: &Plan,
-    inputs: impl Iterator<Item = Option<Datum>>,
+    mut state: State,
     outputs: &mut Vec<Datum>,
     memory: &MemoryPlan,
     context: &Context<'_>,
     parallel: bool,
 ) -> Result<(), Problem> {
-    let state = plan.states.take();
-    for (input, given) in plan.inputs.iter().zip(inputs) {
-        state.set(input.slot, given.or_else(|| input.default.clone().map(Datum::Tensor)));
-    }
-    let task = Task { plan, state: &state, memory, context };
-    let result = if parallel && context.pool.width() > 1 {
-        task.dataflow()
+    let _entered = plan.memory.enter();
+    let task = Task { plan, memory, context };
+    let result = if parallel && plan.branches && context.pool.width() > 1 {
+        task.dataflow(&state)
     } else {
-        plan.steps.iter().try_for_each(|step| task.step(step))
+        let mut hands = plan.states.hands();
+        let result = plan.steps.iter().try_for_each(|step| task.step(step, &mut state, &mut hands));
+        hands.keep();
+        result
     };
     let result = result.and_then(|()| {
         let missing = || Problem::at("output", OpError::new("a graph output has no value"));
         outputs.clear();
         for output in &plan.outputs {
-            outputs.push(state.fetch(output).ok_or_else(missing)?);
+            outputs.push(state.operand(output).ok_or_else(missing)?);
         }
         Ok(())
     });
@@ -137,56 +146,58 @@ pub(crate) fn run(
 
 struct Task<'a> {
     plan: &'a Plan,
-    state: &'a State,
     memory: &'a MemoryPlan,
     context: &'a Context<'a>,
 }
 
 impl Task<'_> {
-    fn step(&self, step: &Step) -> Result<(), Problem> {
+    fn step(&self, step: &Step, values: &mut impl Values, hands: &mut Hands) -> Result<(), Problem> {
         let fail = |error: OpError| {
             error.into_inner().unwrap_or_else(|error| Problem::new(self.plan.place(step), error))
         };
-        self.context.checkpoint().map_err(fail)?;
-        let fetch = |operands: &[Option<Operand>]| {
-            let mut list = state::list();
-            list.extend(operands.iter().map(|o| self.state.fetch(o.as_ref()?)));
-            list
-        };
-        let host = StepHost { task: self, step, captures: fetch(&step.captures) };
+        if self.context.stops {
+            self.context.checkpoint().map_err(fail)?;
+        }
+        let mut captures = std::mem::take(&mut hands.captures);
+        captures.extend(step.captures.iter().map(|o| values.operand(o.as_ref()?)));
+        let host = StepHost { task: self, step, captures };
         let start = self.context.observer.map(|_| Instant::now());
-        let mut call = Run::over(fetch(&step.inputs), state::list(), &step.wanted, &host);
+        let mut inputs = std::mem::take(&mut hands.inputs);
+        inputs.extend(step.inputs.iter().map(|slot| values.fetch((*slot)?)));
+        let outputs = std::mem::take(&mut hands.outputs);
+        let mut call = Run::over(inputs, &step.constants, outputs, &step.wanted, &host);
         let result = step.kernel.run(&mut call);
+        (hands.inputs, hands.outputs) = call.into_parts();
+        hands.inputs.clear();
+        hands.captures = host.captures;
+        hands.captures.clear();
         // A kernel whose loops were stopped has left part of its outputs unwritten.
         if self.context.stops {
             self.context.checkpoint().map_err(fail)?;
         }
         result.map_err(fail)?;
-        let (inputs, mut outputs) = call.into_parts();
-        state::keep(inputs);
-        state::keep(host.captures);
         if let (Some(observer), Some(start)) = (self.context.observer, start) {
             let (time, place) = (start.elapsed(), self.plan.place(step));
-            observer.node(NodeEvent { place: &place, time, outputs: &outputs });
+            observer.node(NodeEvent { place: &place, time, outputs: &hands.outputs });
         }
-        for ((slot, datum), wanted) in step.outputs.iter().zip(&mut outputs).zip(&step.wanted) {
+        for ((slot, datum), wanted) in step.outputs.iter().zip(&mut hands.outputs).zip(&step.wanted) {
             let (Some(slot), true) = (slot, wanted) else { continue };
             if datum.is_none() {
                 return Err(fail(OpError::new("the kernel left an output unset")));
             }
-            self.state.set(*slot, datum.take());
+            values.set(*slot, datum.take());
         }
-        state::keep(outputs);
+        hands.outputs.clear();
         Ok(())
     }
 
     /// Runs steps as their inputs become ready. A strand goes on with light steps itself and leaves heavy ones
     /// beyond the first to other threads, longest way to an output first.
-    fn dataflow(&self) -> Result<(), Problem> {
+    fn dataflow(&self, state: &State) -> Result<(), Problem> {
         let failure = Mutex::new(None);
-        let flow = Flow { task: self, failure: &failure, failed: &AtomicBool::new(false) };
+        let flow = Flow { task: self, state, failure: &failure, failed: &AtomicBool::new(false) };
         {
-            let mut ready = self.state.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ready = state.ready.lock().unwrap_or_else(PoisonError::into_inner);
             ready.extend((0..self.plan.waits.len()).filter(|&s| self.plan.waits[s] == 0));
         }
         self.context.pool.tasks(&|tasks| flow.strand(tasks));
@@ -199,6 +210,7 @@ impl Task<'_> {
 
 struct Flow<'a> {
     task: &'a Task<'a>,
+    state: &'a State,
     /// The failure of the step that stands first.
     failure: &'a Mutex<Option<(usize, Problem)>>,
     failed: &'a AtomicBool,
@@ -209,11 +221,12 @@ impl Flow<'_> {
     fn strand(&self, tasks: &Tasks<'_>) {
         let plan = self.task.plan;
         let mut next = None;
+        let mut hands = plan.states.hands();
         while let Some(at) = next.take().or_else(|| self.take(tasks)) {
             if self.failed.load(Ordering::Relaxed) {
                 return;
             }
-            if let Err(problem) = self.task.step(&plan.steps[at]) {
+            if let Err(problem) = self.task.step(&plan.steps[at], &mut &*self.state, &mut hands) {
                 self.failed.store(true, Ordering::Relaxed);
                 let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
                 if failure.as_ref().is_none_or(|(other, _)| at < *other) {
@@ -223,14 +236,13 @@ impl Flow<'_> {
             }
             let mut others = None;
             for &ready in &plan.successors[at] {
-                if self.task.state.waits[ready].fetch_sub(1, Ordering::AcqRel) != 1 {
+                if self.state.waits[ready].fetch_sub(1, Ordering::AcqRel) != 1 {
                     continue;
                 }
                 // A chain of steps needs no list.
                 let Some(first) = next.replace(ready) else { continue };
-                let others = others.get_or_insert_with(|| {
-                    self.task.state.ready.lock().unwrap_or_else(PoisonError::into_inner)
-                });
+                let others = others
+                    .get_or_insert_with(|| self.state.ready.lock().unwrap_or_else(PoisonError::into_inner));
                 others.push(first);
             }
             if let Some(mut others) = others {
@@ -238,15 +250,16 @@ impl Flow<'_> {
                 next = self.choose(&mut others, tasks);
             }
         }
+        hands.keep();
     }
 
     fn take(&self, tasks: &Tasks<'_>) -> Option<usize> {
-        let mut ready = self.task.state.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ready = self.state.ready.lock().unwrap_or_else(PoisonError::into_inner);
         self.choose(&mut ready, tasks)
     }
 
-    /// A light step if there is one, else the heavy step with the longest way. Where heavy ones are left, another
-    /// thread is asked in.
+    /// A light step if there is one, else the heavy step with the longest way. Where steps are left that are heavy or
+    /// lead to such, another thread is asked in.
     fn choose(&self, ready: &mut Vec<usize>, tasks: &Tasks<'_>) -> Option<usize> {
         let steps = &self.task.plan.steps;
         let best = (0..ready.len()).max_by_key(|&i| {
@@ -254,7 +267,7 @@ impl Flow<'_> {
             (!step.heavy, step.depth, std::cmp::Reverse(ready[i]))
         })?;
         let own = ready.swap_remove(best);
-        if ready.iter().any(|&s| steps[s].heavy) {
+        if ready.iter().any(|&s| steps[s].leads) {
             tasks.add();
         }
         Some(own)
@@ -276,9 +289,14 @@ impl Host for StepHost<'_> {
                 let planned = self.task.memory.blocks.get(color).copied().unwrap_or(0);
                 self.task.plan.memory.take(color, bytes, planned, limit)
             }
-            // Scratch of an interpreter inside of a kernel.
+            // An output of an interpreter inside of a kernel.
             None => Ok(Buffer::zeroed(bytes)?),
         }
+    }
+
+    fn scratch(&self, bytes: usize) -> Result<Buffer, OpError> {
+        self.afford(bytes)?;
+        self.task.plan.memory.scratch(bytes)
     }
 
     fn afford(&self, bytes: usize) -> Result<(), OpError> {
@@ -299,7 +317,7 @@ impl Host for StepHost<'_> {
         graph.value(*graph.outputs().get(output)?).ty().cloned()
     }
 
-    fn run_body(&self, body: usize, inputs: Vec<Datum>) -> Result<Vec<Datum>, OpError> {
+    fn run_body(&self, body: usize, mut inputs: Vec<Datum>) -> Result<Vec<Datum>, OpError> {
         let plan =
             self.step.bodies.get(body).ok_or_else(|| OpError::new(format!("body {body} is missing")))?;
         let context = self.task.context;
@@ -311,11 +329,13 @@ impl Host for StepHost<'_> {
                 OpError::stopped(Stop::Budget, format!("loops ran more than {limit} iterations"))
                     .help("raise the limit of iterations")
             })?;
-        let all = inputs.into_iter().map(Some).chain(self.captures.iter().cloned());
+        let all = inputs.drain(..).map(Some).chain(self.captures.iter().cloned());
+        let state = begin(plan, all);
+        // The list, now empty, is that of the outputs.
+        let mut outputs = inputs;
         let memory = plan.memory_plan(&plan.unbound());
         let step = || self.task.plan.graph().body_path(self.step.node, body);
-        let mut outputs = Vec::with_capacity(plan.outputs.len());
-        run(plan, all, &mut outputs, &memory, context, false)
+        run(plan, state, &mut outputs, &memory, context, false)
             .map_err(|p| OpError::inside(p.inside(&step())))?;
         Ok(outputs)
     }

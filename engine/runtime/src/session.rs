@@ -152,8 +152,8 @@ impl Session {
         let memory = self.plan.memory_plan(&bound);
         self.check_memory(&memory)?;
         let context = Context::new(&self.pool, self.limits, options.cancel, options.observer);
-        let inputs = inputs.iter_mut().map(Option::take);
-        let result = schedule::run(&self.plan, inputs, outputs, &memory, &context, true);
+        let state = schedule::begin(&self.plan, inputs.iter_mut().map(Option::take));
+        let result = schedule::run(&self.plan, state, outputs, &memory, &context, true);
         if result.is_err() {
             outputs.clear();
         }

@@ -1,11 +1,31 @@
 use crate::TensorError;
 use bytes::Bytes;
+use memmap2::MmapMut;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Alignment of every allocation: a cache line, and the widest vector register.
 const ALIGN: usize = 64;
+
+/// Blocks from here on are asked of the system in its large pages: filling in ten thousand small ones takes longer than
+/// many a kernel, and walks through them miss the tables of pages all the time.
+const LARGE: usize = 8 << 20;
+
+/// A large page.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// Blocks up to this size are shapes, axes, scalars: a thread keeps some that it let go, so that making a small tensor
+/// allocates nothing in the long run.
+const SMALL: usize = 256;
+
+/// How many.
+const KEPT_SMALL: usize = 64;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Arc<Inner>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Where a buffer's block goes when its last user lets go, so that a runtime can use it again.
 pub trait Home: Send + Sync {
@@ -22,10 +42,17 @@ struct Inner {
     block: Block,
     len: usize,
     home: Option<(Arc<dyn Home>, usize)>,
+    /// Made by [`Buffer::brief`], to be kept for it.
+    small: bool,
 }
 
 enum Block {
-    Allocated { at: NonNull<u8>, capacity: usize },
+    /// Of the allocator, or of a mapping of its own.
+    Allocated {
+        at: NonNull<u8>,
+        capacity: usize,
+        mapped: Option<MmapMut>,
+    },
     Borrowed(Bytes),
 }
 
@@ -36,7 +63,7 @@ unsafe impl Sync for Inner {}
 
 impl Buffer {
     fn of(block: Block, len: usize) -> Buffer {
-        Buffer(Some(Arc::new(Inner { block, len, home: None })))
+        Buffer(Some(Arc::new(Inner { block, len, home: None, small: false })))
     }
 
     fn inner(&self) -> &Inner {
@@ -55,12 +82,39 @@ impl Buffer {
     pub fn zeroed(len: usize) -> Result<Buffer, TensorError> {
         if len == 0 {
             let at = NonNull::<Aligned>::dangling().cast();
-            return Ok(Buffer::of(Block::Allocated { at, capacity: 0 }, 0));
+            return Ok(Buffer::of(Block::Allocated { at, capacity: 0, mapped: None }, 0));
+        }
+        if len >= LARGE
+            && let Some((at, map)) = map_large(len)
+        {
+            return Ok(Buffer::of(Block::Allocated { at, capacity: len, mapped: Some(map) }, len));
         }
         let layout = Layout::from_size_align(len, ALIGN).map_err(|_| TensorError::Memory { bytes: len })?;
         // SAFETY: the layout's size is not zero.
         let at = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(TensorError::Memory { bytes: len })?;
-        Ok(Buffer::of(Block::Allocated { at, capacity: len }, len))
+        Ok(Buffer::of(Block::Allocated { at, capacity: len, mapped: None }, len))
+    }
+
+    /// A block of `len` zero bytes for a tensor that may be small and may soon be gone; its capacity may be larger.
+    ///
+    /// # Errors
+    /// When the system has no such block.
+    pub(crate) fn brief(len: usize) -> Result<Buffer, TensorError> {
+        if len == 0 || len > SMALL {
+            return Buffer::zeroed(len);
+        }
+        let kept = KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.pop()).ok().flatten();
+        let mut buffer = match kept {
+            Some(inner) => Buffer(Some(inner)),
+            None => {
+                let mut made = Buffer::zeroed(SMALL)?;
+                made.own().expect("just made").small = true;
+                made
+            }
+        };
+        buffer.set_len(len);
+        buffer.as_bytes_mut().expect("kept when nobody else had it").fill(0);
+        Ok(buffer)
     }
 
     /// A read-only block that shares `bytes`.
@@ -130,10 +184,31 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // The block goes home in the very allocation that holds it, so that using it again allocates nothing.
-        if let Some((home, tag)) = self.own().and_then(|inner| inner.home.take()) {
+        let Some(inner) = self.own() else { return };
+        if let Some((home, tag)) = inner.home.take() {
             home.put_back(tag, Buffer(self.0.take()));
+        } else if inner.small {
+            // A thread that ends keeps nothing.
+            let _ = KEPT.try_with(|kept| {
+                if let Ok(mut kept) = kept.try_borrow_mut()
+                    && kept.len() < KEPT_SMALL
+                {
+                    kept.extend(self.0.take());
+                }
+            });
         }
     }
+}
+
+/// `len` zero bytes in a mapping of their own, from the begin of a large page on; `None` where the system has none.
+fn map_large(len: usize) -> Option<(NonNull<u8>, MmapMut)> {
+    let mut map = MmapMut::map_anon(len.checked_add(LARGE_PAGE)?).ok()?;
+    // A wish; where it is refused the pages are small ones.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    let skip = map.as_ptr().align_offset(LARGE_PAGE);
+    let at = NonNull::from(map.get_mut(skip..skip.checked_add(len)?)?);
+    Some((at.cast(), map))
 }
 
 #[repr(align(64))]
@@ -145,11 +220,87 @@ impl Drop for Inner {
         if let Some((home, tag)) = self.home.take() {
             let block = std::mem::replace(&mut self.block, Block::Borrowed(Bytes::new()));
             home.put_back(tag, Buffer::of(block, std::mem::take(&mut self.len)));
-        } else if let Block::Allocated { at, capacity } = self.block
+        } else if let Block::Allocated { at, capacity, mapped: None } = self.block
             && capacity > 0
         {
             // SAFETY: allocated by `zeroed` with this very layout, and owned by this block alone.
             unsafe { dealloc(at.as_ptr(), Layout::from_size_align_unchecked(capacity, ALIGN)) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_every_size_are_zero_aligned_and_their_own() -> Result<(), TensorError> {
+        let sizes = [0, 1, 64, 4097, LARGE - 1, LARGE, LARGE + 1, LARGE + LARGE_PAGE + 12345];
+        let mut blocks = Vec::new();
+        for (i, &size) in sizes.iter().enumerate() {
+            let mut block = Buffer::zeroed(size)?;
+            assert_eq!((block.as_bytes().len(), block.capacity()), (size, size));
+            assert!(block.as_bytes().as_ptr().addr().is_multiple_of(ALIGN));
+            assert!(block.as_bytes().iter().all(|&b| b == 0));
+            block.as_bytes_mut().expect("nobody else has it").fill(i as u8 + 1);
+            blocks.push(block);
+        }
+        for (i, block) in blocks.iter().enumerate() {
+            assert!(block.as_bytes().iter().all(|&b| b == i as u8 + 1));
+        }
+        assert!(Buffer::zeroed(isize::MAX as usize).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn brief_blocks_are_zero_however_often() -> Result<(), TensorError> {
+        for round in 0..500 {
+            let mut blocks = (0..=SMALL + 1).step_by(7).map(Buffer::brief).collect::<Result<Vec<_>, _>>()?;
+            for (i, block) in blocks.iter_mut().enumerate() {
+                assert_eq!(block.as_bytes().len(), 7 * i);
+                assert!(block.as_bytes().iter().all(|&b| b == 0), "round {round}");
+                block.as_bytes_mut().expect("nobody else has it").fill(1);
+            }
+            let other = blocks.split_off(round % blocks.len());
+            std::thread::scope(|scope| scope.spawn(|| drop(other)).join().expect("no panic"));
+        }
+        Ok(())
+    }
+
+    /// A home that keeps blocks.
+    struct Shelf(std::sync::Mutex<Vec<Buffer>>);
+
+    impl Home for Shelf {
+        fn put_back(&self, tag: usize, block: Buffer) {
+            assert_eq!(tag, 3);
+            self.0.lock().expect("no test panics while it puts back").push(block);
+        }
+    }
+
+    #[test]
+    fn the_last_one_brings_the_block_home() -> Result<(), TensorError> {
+        let shelf = Arc::new(Shelf(std::sync::Mutex::default()));
+        for size in [100, LARGE] {
+            for round in 0..200 {
+                let resting = shelf.0.lock().expect("no panic").pop();
+                let mut block = match resting {
+                    Some(block) => block,
+                    None => Buffer::zeroed(size)?,
+                };
+                assert_eq!(block.capacity(), size, "round {round}");
+                assert!(block.set_len(size / 2) && !block.set_len(size + 1));
+                let block = block.with_home(shelf.clone(), 3);
+                std::thread::scope(|scope| {
+                    for _ in 0..2 {
+                        let block = block.clone();
+                        scope.spawn(move || drop(block));
+                    }
+                    drop(block);
+                });
+            }
+            let blocks = std::mem::take(&mut *shelf.0.lock().expect("no panic"));
+            assert_eq!(blocks.len(), 1, "one block is used again and again");
+        }
+        Ok(())
     }
 }

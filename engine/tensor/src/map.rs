@@ -1,8 +1,21 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
+use memmap2::Mmap;
+
+/// The files that are mapped, so that a slice can be told to lie in one of them.
+static MAPS: Mutex<Vec<Weak<Mmap>>> = Mutex::new(Vec::new());
+
+struct Mapped(Arc<Mmap>);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// What [`map_file`] reads from a pipe or another file that cannot be mapped, in bytes, at most.
 pub const STREAM_LIMIT: u64 = 2 << 30;
@@ -47,8 +60,33 @@ pub fn map_open_file(file: &File) -> io::Result<Bytes> {
     // rewrite the file while it is mapped; as with every runtime that maps its weights, whoever may
     // write a model's file is trusted not to do that while the model is in use. Files that this project
     // writes are replaced by a rename, which leaves existing mappings as they were.
-    let map = unsafe { memmap2::Mmap::map(file)? };
-    Ok(Bytes::from_owner(map))
+    let map = Arc::new(unsafe { Mmap::map(file)? });
+    let mut maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+    maps.retain(|map| map.strong_count() > 0);
+    maps.push(Arc::downgrade(&map));
+    Ok(Bytes::from_owner(Mapped(map)))
+}
+
+/// Gives the memory that holds `bytes` back to the system, if they lie in a mapped file: they are read from the file
+/// again when somebody looks at them. Says whether they do.
+pub(crate) fn release(bytes: &[u8]) -> bool {
+    let maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let around = |map: &Mmap| {
+        let at = (bytes.as_ptr() as usize).checked_sub(map.as_ptr() as usize)?;
+        (at <= map.len() && bytes.len() <= map.len() - at).then_some(at)
+    };
+    let found = maps.iter().filter_map(Weak::upgrade).find_map(|map| Some((around(&map)?, map)));
+    let Some((at, map)) = found.filter(|_| !bytes.is_empty()) else { return false };
+    #[cfg(unix)]
+    {
+        // SAFETY: the mapping is read-only, so that its pages hold what the file holds, before and after.
+        unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, bytes.len()) }.is_ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (at, map);
+        false
+    }
 }
 
 #[cfg(test)]
@@ -72,5 +110,52 @@ mod tests {
         assert_eq!(map_file(&folder).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(map_file(&folder.join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
         std::fs::remove_dir_all(&folder)
+    }
+
+    #[test]
+    fn memory_that_is_no_file_stays() {
+        let own = vec![7u8; 10_000];
+        assert!(!release(&own));
+        assert!(own.iter().all(|&b| b == 7));
+    }
+
+    /// What the system holds of the mapping that `at` lies in, in KiB.
+    #[cfg(target_os = "linux")]
+    fn resident(at: usize) -> Option<usize> {
+        let text = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let mut lines = text.lines().skip_while(|line| {
+            let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            let range = range.and_then(|(from, to)| Some(number(from)?..number(to)?));
+            !range.is_some_and(|range| range.contains(&at))
+        });
+        lines.find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.parse().ok())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn released_pages_are_read_again() -> io::Result<()> {
+        let folder = tempfile_folder("release")?;
+        let path = folder.join("weights");
+        let content: Vec<u8> = (0..4 << 20).map(|i| (i / 3) as u8).collect();
+        std::fs::write(&path, &content)?;
+        let bytes = map_file(&path)?;
+        let at = bytes.as_ptr() as usize;
+        assert!(bytes[..] == content[..]);
+        assert_eq!(resident(at), Some(4096));
+        let tensor = crate::Tensor::from_bytes(crate::DType::U8, &[2 << 20], bytes.slice(1 << 20..3 << 20))
+            .expect("as many bytes as elements");
+        assert!(tensor.release_pages());
+        // Less than half stays where the system maps large pages, of which it drops whole ones.
+        assert!(resident(at) <= Some(2048));
+        assert!(bytes[..] == content[..]);
+        assert_eq!(resident(at), Some(4096));
+        std::fs::remove_dir_all(&folder)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn tempfile_folder(name: &str) -> io::Result<std::path::PathBuf> {
+        let folder = std::env::temp_dir().join(format!("oxidane-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).map(|()| folder)
     }
 }

@@ -55,8 +55,13 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::new`].
     pub fn from_bools(shape: &[usize], values: &[bool]) -> Result<Tensor, TensorError> {
-        let bytes: Vec<u8> = values.iter().map(|&b| u8::from(b)).collect();
-        Tensor::new(shape, &bytes)?.reinterpret(DType::Bool)
+        let mut out = TensorMut::zeroed(DType::Bool, shape)?;
+        let (needed, found) = (out.as_bytes_mut().len(), values.len());
+        if needed != found {
+            return Err(TensorError::Length { dtype: DType::Bool, shape: shape.to_vec(), needed, found });
+        }
+        out.as_bytes_mut().iter_mut().zip(values).for_each(|(byte, &value)| *byte = u8::from(value));
+        Ok(out.freeze())
     }
 
     /// A dense string tensor.
@@ -177,6 +182,18 @@ impl Tensor {
         }
     }
 
+    /// Gives the memory of the tensor's bytes back to the system where they are those of a mapped file, and says whether
+    /// it did: for weights that were packed into another form and are hardly read again. The tensor stays as it is;
+    /// whoever reads it has the file read again.
+    pub fn release_pages(&self) -> bool {
+        match &self.storage {
+            Storage::Bytes(buffer) if !buffer.is_allocated() => {
+                self.dense_bytes().is_some_and(crate::map::release)
+            }
+            _ => false,
+        }
+    }
+
     /// The elements of a dense tensor whose bytes are aligned for `T`; `None` otherwise.
     /// See [`Tensor::to_dense`] for a tensor that always has them.
     pub fn as_slice<T: Element>(&self) -> Option<&[T]> {
@@ -258,19 +275,43 @@ impl Tensor {
             let picked = self.positions().map(|i| all[i].clone()).collect();
             return Tensor::from_strings(&self.shape, picked);
         }
-        let unit = (self.dtype.bits() / 8).max(1);
-        if let Some(bytes) = self.dense_bytes() {
-            if (bytes.as_ptr() as usize).is_multiple_of(unit.min(8)) {
-                return Ok(self.clone());
-            }
-            let mut out = TensorMut::zeroed(self.dtype, &self.shape)?;
-            out.as_bytes_mut().copy_from_slice(bytes);
-            return Ok(out.freeze());
+        if self.is_dense() {
+            return Ok(self.clone());
         }
-        let Storage::Bytes(b) = &self.storage else { unreachable!("strings are handled above") };
         let mut out = TensorMut::zeroed(self.dtype, &self.shape)?;
-        self.copy_strided(b.as_bytes(), unit, out.as_bytes_mut());
+        self.copy_to(&mut out);
         Ok(out.freeze())
+    }
+
+    /// Whether the elements lie dense and aligned, so that [`Tensor::slice`] succeeds and [`Tensor::to_dense`] shares.
+    pub fn is_dense(&self) -> bool {
+        match self.dense_bytes() {
+            Some(bytes) => bytes.as_ptr().addr().is_multiple_of(self.unit().min(8)),
+            None => matches!(self.storage, Storage::Strings(_)) && self.is_contiguous(),
+        }
+    }
+
+    /// Bytes of an element, 1 for packed ones.
+    fn unit(&self) -> usize {
+        (self.dtype.bits() / 8).max(1)
+    }
+
+    /// Writes the elements, in their order, to a tensor of the same type and shape.
+    ///
+    /// # Panics
+    /// When type or shape is another one, or the elements are strings.
+    pub fn copy_to(&self, out: &mut TensorMut) {
+        assert!(
+            self.dtype == out.dtype && self.shape == out.shape,
+            "{self:?} is copied to a tensor of {} {:?}",
+            out.dtype,
+            out.shape
+        );
+        let Storage::Bytes(buffer) = &self.storage else { panic!("strings have no bytes") };
+        match self.dense_bytes() {
+            Some(bytes) => out.as_bytes_mut().copy_from_slice(bytes),
+            None => self.copy_strided(buffer.as_bytes(), self.unit(), out.as_bytes_mut()),
+        }
     }
 
     /// Copies a strided view of `unit`-byte elements into dense `target`, whole rows where they are dense.
@@ -546,7 +587,7 @@ impl TensorMut {
     /// # Errors
     /// When the shape is too large, there is no memory, or the type is string.
     pub fn zeroed(dtype: DType, shape: &[usize]) -> Result<TensorMut, TensorError> {
-        TensorMut::over(dtype, shape, Buffer::zeroed(byte_len(dtype, shape)?)?)
+        TensorMut::over(dtype, shape, Buffer::brief(byte_len(dtype, shape)?)?)
     }
 
     /// A tensor over an allocated buffer of exactly the right length, keeping what the buffer holds.

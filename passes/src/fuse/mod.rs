@@ -6,9 +6,10 @@ mod attention;
 mod attention_heads;
 mod group_normalization;
 mod instance_normalization;
+mod integer_matmul;
 mod layer_normalization;
 mod moments;
-mod quantized;
+pub(crate) mod quantized;
 mod rms_normalization;
 mod rotary_embedding;
 
@@ -29,6 +30,8 @@ pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
     all.push(Box::new(attention_heads::AttentionHeads));
     all.push(Box::new(quantized::Quantized::Conv));
     all.push(Box::new(quantized::Quantized::MatMul));
+    all.push(Box::new(integer_matmul::IntegerMatMul::Scale));
+    all.push(Box::new(integer_matmul::IntegerMatMul::Bias));
     all.push(Box::new(activated::ConvSum));
     all.push(Box::new(activated::Activated::Conv));
     all.push(Box::new(activated::Activated::Gemm));

@@ -11,10 +11,10 @@ pub(crate) enum Quantized {
 }
 
 /// A quantized tensor: codes, scale, zero point.
-struct Codes {
-    codes: ValueId,
-    scale: ValueId,
-    zero: ValueId,
+pub(crate) struct Codes {
+    pub(crate) codes: ValueId,
+    pub(crate) scale: ValueId,
+    pub(crate) zero: ValueId,
 }
 
 impl Quantized {
@@ -111,7 +111,7 @@ impl Rule for Quantized {
 
 impl Codes {
     /// The DequantizeLinear that reads the codes with this scale.
-    fn node(&self, site: &Site<'_>) -> Result<NodeId, Refused> {
+    pub(crate) fn node(&self, site: &Site<'_>) -> Result<NodeId, Refused> {
         let reads = |id: &NodeId| {
             site.is(*id, "DequantizeLinear") && site.graph().node(*id).input(1) == Some(self.scale)
         };
@@ -121,7 +121,7 @@ impl Codes {
 }
 
 /// What a value is dequantized from.
-fn dequantized(site: &Site<'_>, value: ValueId) -> Result<Codes, Refused> {
+pub(crate) fn dequantized(site: &Site<'_>, value: ValueId) -> Result<Codes, Refused> {
     let id = site.made_by(value, "DequantizeLinear");
     let id = id.ok_or(Refused::NoMatch)?;
     if site.ty(value).and_then(|t| t.dtype()) != Some(DType::F32) {
@@ -136,14 +136,14 @@ fn dequantized(site: &Site<'_>, value: ValueId) -> Result<Codes, Refused> {
 }
 
 /// Whether a zero point is the lowest of its type.
-fn lowest(site: &Site<'_>, zero: ValueId) -> bool {
+pub(crate) fn lowest(site: &Site<'_>, zero: ValueId) -> bool {
     let Some(tensor) = site.constant(zero) else { return false };
     let lowest = if tensor.dtype() == DType::I8 { -128.0 } else { 0.0 };
     tensor.to_f64s().is_ok_and(|all| all.iter().all(|&v| v == lowest))
 }
 
 /// The bias as whole numbers in the scale of the products.
-fn sums(site: &Site<'_>, bias: ValueId, a: &Codes, b: &Codes) -> Result<ValueId, Refused> {
+pub(crate) fn sums(site: &Site<'_>, bias: ValueId, a: &Codes, b: &Codes) -> Result<ValueId, Refused> {
     let id = site.made_by(bias, "DequantizeLinear");
     let id = id.ok_or(Refused::Because("the bias is not quantized".into()))?;
     let node = site.graph().node(id);

@@ -25,8 +25,14 @@ pub enum Error {
 #[derive(Debug, Clone)]
 pub struct Model {
     inner: oxidane_onnx::Model,
-    /// How it was optimized last; what sessions are written in follows from it.
-    options: Option<Options>,
+    /// How tensors are laid out when the model is compiled; `None` where they lie as in ONNX.
+    layout: Option<Options>,
+}
+
+impl From<oxidane_onnx::Model> for Model {
+    fn from(inner: oxidane_onnx::Model) -> Model {
+        Model { inner, layout: None }
+    }
 }
 
 impl Model {
@@ -35,7 +41,7 @@ impl Model {
     /// # Errors
     /// When the file cannot be read or is damaged, or lists everything that is wrong with the model.
     pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::open(path)?, options: None })
+        Ok(Model::from(oxidane_onnx::Model::open(path)?))
     }
 
     /// Opens an ONNX file whatever is wrong with the model in it, and says what was found: problems,
@@ -45,7 +51,7 @@ impl Model {
     /// When the file cannot be read or is damaged.
     pub fn open_leniently(path: impl AsRef<Path>) -> Result<(Model, Findings), Error> {
         let (inner, findings) = oxidane_onnx::Model::open_leniently(path)?;
-        Ok((Model { inner, options: None }, findings))
+        Ok((Model::from(inner), findings))
     }
 
     /// Reads a model from the bytes of an ONNX file; `folder` is where its external data lie, if it may have any.
@@ -53,7 +59,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn from_bytes(bytes: impl Into<Bytes>, folder: Option<&Path>) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::from_bytes(bytes.into(), folder)?, options: None })
+        Ok(Model::from(oxidane_onnx::Model::from_bytes(bytes.into(), folder)?))
     }
 
     /// Makes a model of a file that was read, see [`oxidane_onnx::ModelFile`].
@@ -61,7 +67,7 @@ impl Model {
     /// # Errors
     /// Lists everything that is wrong with the model.
     pub fn from_file(file: oxidane_onnx::ModelFile) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::from_file(file)?, options: None })
+        Ok(Model::from(oxidane_onnx::Model::from_file(file)?))
     }
 
     /// Makes a model of its message; `folder` is where its external data lie, if it may have any.
@@ -69,7 +75,7 @@ impl Model {
     /// # Errors
     /// Lists everything that is wrong with the model.
     pub fn from_proto(proto: oxidane_onnx::proto::ModelProto, folder: Option<&Path>) -> Result<Model, Error> {
-        Ok(Model { inner: oxidane_onnx::Model::from_proto(proto, folder)?, options: None })
+        Ok(Model::from(oxidane_onnx::Model::from_proto(proto, folder)?))
     }
 
     /// The model rewritten to run faster: [`Level::Basic`] in standard operators of any opset and up
@@ -93,11 +99,12 @@ impl Model {
                 .map_err(|e| Problems::from(Problem::at("model", e)))?;
         }
         let report = oxidane_passes::optimize(&mut self.inner.graph, options);
-        self.options = Some(options.clone());
+        self.layout = (options.level() >= Level::Full).then(|| options.clone());
         Ok((self, report))
     }
 
-    /// Compiles the model for running, on all processors.
+    /// Compiles the model for running, on all processors. What was optimized at [`Level::Full`] is laid out for this
+    /// project's own kernels besides; the model itself stays as it is.
     ///
     /// # Errors
     /// Lists every node that cannot be run, with its place and the reason.
@@ -110,16 +117,12 @@ impl Model {
     /// # Errors
     /// As [`Model::session`].
     pub fn session_with(&self, options: &SessionOptions) -> Result<Session, Error> {
-        let graph = &self.inner.graph;
-        let session = match &self.options {
-            Some(how) if how.level() == Level::Full => {
-                let mut graph = graph.clone();
-                oxidane_passes::prepare(&mut graph, how);
-                oxidane_runtime::Session::new(&graph, options)?
-            }
-            _ => oxidane_runtime::Session::new(graph, options)?,
+        let Some(layout) = &self.layout else {
+            return Ok(Session::new(oxidane_runtime::Session::new(&self.inner.graph, options)?)?);
         };
-        Ok(Session::new(session)?)
+        let mut graph = self.inner.graph.clone();
+        oxidane_passes::layout(&mut graph, layout);
+        Ok(Session::new(oxidane_runtime::Session::new(&graph, options)?)?)
     }
 
     /// Runs the model once, node by node and without compiling it: slow, and independent of the runtime. Every value

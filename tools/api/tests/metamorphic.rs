@@ -12,7 +12,7 @@ use mutate::Random;
 use oxidane::graph::{Attributes, Graph, NodeSpec, Op, Type, ValueId};
 use oxidane::onnx::{Model, OPSET, parse_json, text, write_json};
 use oxidane::ops::{Case, Interpreter, room, rooms};
-use oxidane::passes::{Level, Options, lower, optimize};
+use oxidane::passes::{Level, Options, layout, lower, optimize};
 use oxidane::{DType, Datum, Tensor};
 use oxidane_pool::Pool;
 use std::sync::Arc;
@@ -386,6 +386,18 @@ fn rewrites(seed: u64) -> Vec<Rewrite> {
         ("level basic".into(), Box::new(optimized(Options::level_of(Level::Basic)))),
         ("level full".into(), Box::new(optimized(Options::level_of(Level::Full)))),
         ("fold".into(), Box::new(optimized(fold))),
+        (
+            "layout".into(),
+            Box::new(|graph| {
+                let mut graph = graph.clone();
+                optimize(&mut graph, &Options::level_of(Level::Full));
+                let report = layout(&mut graph, &Options::level_of(Level::Full));
+                if report.out_of_fuel {
+                    return Some(Err("the rules went round in circles".to_owned()));
+                }
+                Some(graph.verify().map(|()| graph).map_err(|e| e.to_string()))
+            }),
+        ),
         (
             "full, then a file".into(),
             Box::new(|graph| {

@@ -34,11 +34,26 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     while warm.elapsed().as_secs_f64() < args.seconds / 4.0 {
         once()?;
     }
-    let mut times = Vec::new();
     let start = Instant::now();
-    while times.len() < LEAST_RUNS || start.elapsed().as_secs_f64() < args.seconds {
-        times.push(milliseconds(once()?));
-    }
+    let call = || -> Result<Vec<f64>> {
+        let mut times = Vec::new();
+        while times.len() < LEAST_RUNS || start.elapsed().as_secs_f64() < args.seconds {
+            times.push(milliseconds(once()?));
+        }
+        Ok(times)
+    };
+    let mut times = if args.callers == 1 {
+        call()?
+    } else {
+        let all: Result<Vec<Vec<f64>>> = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..args.callers).map(|_| scope.spawn(call)).collect();
+            let joined =
+                callers.into_iter().map(|c| c.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+            joined.collect()
+        });
+        all?.concat()
+    };
+    let per_second = times.len() as f64 / start.elapsed().as_secs_f64();
     let runs = times.len();
     let (median, least) = median_and_least(&mut times);
     let peak = peak_rss_mb();
@@ -46,14 +61,14 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     if args.json {
         let line = serde_json::json!({
             "load_ms": load, "first_ms": first, "median_ms": median, "min_ms": least, "runs": runs,
-            "peak_rss_mb": peak,
+            "per_second": per_second, "peak_rss_mb": peak,
         });
         say!("{line}");
     } else {
         let memory = peak.map_or(String::new(), |mb| format!(", {mb:.0} MB at most"));
         say!(
-            "median {median:.3} ms, least {least:.3} ms of {runs} runs on {} threads; load {load:.1} ms, \
-             first run {first:.1} ms{memory}",
+            "median {median:.3} ms, least {least:.3} ms of {runs} runs on {} threads, {per_second:.1} a second; \
+             load {load:.1} ms, first run {first:.1} ms{memory}",
             session.runtime().threads()
         );
     }

@@ -80,7 +80,10 @@ struct BenchArgs {
     /// Seconds to measure, after a quarter of them to warm up; there are at least 5 runs.
     #[arg(long, default_value_t = 2.0, value_name = "S")]
     seconds: f64,
-    /// Prints a JSON object: load_ms, first_ms, median_ms, min_ms, runs, peak_rss_mb.
+    /// Threads that call the session at the same time, each one run after the other.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    callers: u16,
+    /// Prints a JSON object: load_ms, first_ms, median_ms, min_ms, runs, per_second, peak_rss_mb.
     #[arg(long)]
     json: bool,
 }

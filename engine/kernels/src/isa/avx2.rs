@@ -1,7 +1,7 @@
 //! Vectors of AVX2: two registers each. Safe intrinsics are called in `unsafe` blocks, because these functions do not
 //! name the features themselves: they are inlined into [`run`], which does.
 
-use super::{Vector, Work};
+use super::{LANES, Vector, Work};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -229,6 +229,12 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: bringing memory near reads nothing and cannot fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: the type is used only where the machine has the features.
         unsafe { sum(_mm256_add_ps(self.0, self.1)) }
@@ -239,4 +245,55 @@ impl Vector for Avx2 {
         // SAFETY: the type is used only where the machine has the features.
         unsafe { largest(_mm256_max_ps(self.0, self.1)) }
     }
+
+    #[inline(always)]
+    fn transpose(rows: [Avx2; LANES]) -> [Avx2; LANES] {
+        let mut turned = rows;
+        for half in 0..2 {
+            let (mut left, mut right) = ([rows[0].0; 8], [rows[0].0; 8]);
+            for i in 0..8 {
+                (left[i], right[i]) = (rows[8 * half + i].0, rows[8 * half + i].1);
+            }
+            // SAFETY: the type is used only where the machine has the features.
+            let (left, right) = unsafe { (transpose8(left), transpose8(right)) };
+            for i in 0..8 {
+                match half {
+                    0 => (turned[i].0, turned[8 + i].0) = (left[i], right[i]),
+                    _ => (turned[i].1, turned[8 + i].1) = (left[i], right[i]),
+                }
+            }
+        }
+        turned
+    }
+}
+
+/// Rows and columns of eight vectors exchanged.
+///
+/// # Safety
+/// The machine has AVX2.
+#[inline(always)]
+unsafe fn transpose8(mut v: [__m256; 8]) -> [__m256; 8] {
+    // Loops instead of `from_fn`, which need not be inlined and then lacks the features.
+    let mut t = v;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for i in 0..8 {
+            let (a, b) = (v[i & !1], v[i | 1]);
+            t[i] = if i % 2 == 0 { _mm256_unpacklo_ps(a, b) } else { _mm256_unpackhi_ps(a, b) };
+        }
+        for i in 0..8 {
+            let from = i & !3 | (i & 2) >> 1;
+            let (a, b) = (t[from], t[from | 2]);
+            v[i] = if i % 2 == 0 { _mm256_shuffle_ps::<0x44>(a, b) } else { _mm256_shuffle_ps::<0xee>(a, b) };
+        }
+        for i in 0..8 {
+            let (a, b) = (v[i & 3], v[4 | i & 3]);
+            t[i] = if i < 4 {
+                _mm256_permute2f128_ps::<0x20>(a, b)
+            } else {
+                _mm256_permute2f128_ps::<0x31>(a, b)
+            };
+        }
+    }
+    t
 }

@@ -1,7 +1,7 @@
 //! Vectors of AVX-512. Safe intrinsics are called in `unsafe` blocks, because these functions do not name the
 //! features themselves: they are inlined into [`run`], which does.
 
-use super::{Vector, Work};
+use super::{LANES, Vector, Work};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -122,6 +122,12 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: bringing memory near reads nothing and cannot fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: the type is used only where the machine has the features.
         unsafe {
@@ -136,6 +142,42 @@ impl Vector for Avx512 {
         unsafe {
             let high = _mm512_extractf32x8_ps::<1>(self.0);
             super::avx2::largest(_mm256_max_ps(_mm512_castps512_ps256(self.0), high))
+        }
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Avx512; LANES]) -> [Avx512; LANES] {
+        // Loops instead of `map` and `from_fn`, which need not be inlined and then lack the features.
+        let (mut v, mut t) = ([rows[0].0; LANES], [rows[0].0; LANES]);
+        // SAFETY: the type is used only where the machine has the features.
+        unsafe {
+            // By pairs of numbers, by pairs of pairs, and twice by groups of four.
+            for i in 0..LANES {
+                let (a, b) = (rows[i & !1].0, rows[i | 1].0);
+                t[i] = if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) };
+            }
+            for i in 0..LANES {
+                let from = i & !3 | (i & 2) >> 1;
+                let (a, b) = (_mm512_castps_pd(t[from]), _mm512_castps_pd(t[from | 2]));
+                let pair = if i % 2 == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) };
+                v[i] = _mm512_castpd_ps(pair);
+            }
+            for i in 0..LANES {
+                let (a, b) = (v[i & 8 | i & 3], v[i & 8 | 4 | i & 3]);
+                t[i] = match i & 4 {
+                    0 => _mm512_shuffle_f32x4::<0x88>(a, b),
+                    _ => _mm512_shuffle_f32x4::<0xdd>(a, b),
+                };
+            }
+            let mut turned = rows;
+            for i in 0..LANES {
+                let (a, b) = (t[i & 7], t[8 | i & 7]);
+                turned[i].0 = match i {
+                    0..8 => _mm512_shuffle_f32x4::<0x88>(a, b),
+                    _ => _mm512_shuffle_f32x4::<0xdd>(a, b),
+                };
+            }
+            turned
         }
     }
 }

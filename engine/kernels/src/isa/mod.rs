@@ -254,10 +254,26 @@ pub(crate) trait Vector: Copy + 'static {
     /// Whether the mask holds anywhere.
     fn any(mask: Self::Mask) -> bool;
 
+    /// Brings the line of memory at an address near, for a read soon. Any address will do.
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        let _ = at;
+    }
+
     /// The sum of all lanes: halves are added until one is left, on every instruction set.
     fn sum(self) -> f32;
     /// The largest of all lanes; a NaN may be lost.
     fn largest(self) -> f32;
+
+    /// Rows and columns of sixteen vectors exchanged.
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        let mut cells = [[0.0; LANES]; LANES];
+        for (cells, row) in cells.iter_mut().zip(rows) {
+            row.put(cells);
+        }
+        std::array::from_fn(|i| Self::of(&cells.map(|row| row[i])))
+    }
 
     /// Zeros.
     #[inline(always)]

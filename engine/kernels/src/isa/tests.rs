@@ -54,6 +54,24 @@ fn methods_agree_with_plain_rust() {
 }
 
 #[test]
+fn sixteen_vectors_turn() {
+    struct Turn<'a>(&'a mut [f32]);
+    impl Work for Turn<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<V: Vector>(self) {
+            let turned = V::transpose(std::array::from_fn(|i| V::of(&self.0[i * LANES..])));
+            turned.into_iter().zip(self.0.chunks_mut(LANES)).for_each(|(row, to)| row.put(to));
+        }
+    }
+    let mut cells: Vec<f32> = (0..256).map(|i| i as f32).collect();
+    dispatch(Turn(&mut cells));
+    for (i, cell) in cells.into_iter().enumerate() {
+        assert_eq!(cell as usize, i % 16 * 16 + i / 16);
+    }
+}
+
+#[test]
 fn products_are_fused_or_not_but_near() {
     struct Fused;
     impl Work for Fused {
@@ -73,4 +91,20 @@ fn the_lowest_set_is_always_there() {
     let all = available();
     assert_eq!(all[0], Isa::Scalar);
     assert!(all.contains(&isa()));
+}
+
+/// All tests of this crate once more on each lower set that the machine has.
+#[test]
+fn lower_sets_pass_all_tests() {
+    if std::env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let own = std::env::current_exe().expect("the tests are a program");
+    for lower in available().into_iter().filter(|&set| set != isa()) {
+        let mut tests = std::process::Command::new(&own);
+        tests.env(VARIABLE, lower.name()).args(["--skip", "lower_sets_pass_all_tests"]);
+        let done = tests.output().expect("the tests run");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "on {}:\n{said}", lower.name());
+    }
 }

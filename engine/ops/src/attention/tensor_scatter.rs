@@ -173,7 +173,7 @@ impl Op for TensorScatter {
                 )));
             }
             let new_rows = update.shape()[axis];
-            let starts = starts.unwrap_or_else(|| vec![0; batches]);
+            let starts = starts.unwrap_or_else(|| oxidane_graph::IntList::from_elem(0, batches));
             if starts.len() != batches {
                 return Err(OpError::new(format!(
                     "write_indices has {} elements for {batches} batches",

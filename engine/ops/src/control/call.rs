@@ -54,11 +54,9 @@ impl Op for Call {
 
     fn kernel(&self, _: &Bind<'_>) -> Result<Box<dyn Kernel>, OpError> {
         kernel(|run| {
-            let given = (0..run.input_count()).filter_map(|i| run.take_datum(i)).collect();
-            for (i, value) in run.body(0, given)?.into_iter().enumerate() {
-                run.set(i, value);
-            }
-            Ok(())
+            let mut given = run.list();
+            given.extend((0..run.input_count()).filter_map(|i| run.take_datum(i)));
+            run.pass_on(0, given)
         })
     }
 

@@ -111,10 +111,8 @@ impl Op for If {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         kernel(|run| {
             let body = usize::from(!truth(run, 0)?);
-            for (i, value) in run.body(body, Vec::new())?.into_iter().enumerate() {
-                run.set(i, value);
-            }
-            Ok(())
+            let none = run.list();
+            run.pass_on(body, none)
         })
     }
 }

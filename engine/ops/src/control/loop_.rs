@@ -215,7 +215,7 @@ impl Op for Loop {
                 }
             };
             let mut more = run.try_datum(1).is_none() || truth(run, 1)?;
-            let mut carried: Vec<Datum> = Vec::new();
+            let mut carried: Vec<Datum> = run.list();
             for i in 2..run.input_count() {
                 let value = run.take_datum(i);
                 carried
@@ -224,12 +224,15 @@ impl Op for Loop {
             let count = carried.len();
             let mut left: Vec<Vec<Tensor>> = vec![Vec::new(); run.output_count().saturating_sub(count)];
             let mut turn = 0;
+            let mut list = run.list();
             while more && turn < turns {
                 run.checkpoint()?;
-                let mut given: Vec<Datum> =
-                    vec![Tensor::scalar(turn).into(), Tensor::from_bools(&[], &[more])?.into()];
-                given.append(&mut carried);
-                let mut results = run.body(0, given)?.into_iter();
+                list.clear();
+                list.push(Tensor::scalar(turn).into());
+                list.push(Tensor::from_bools(&[], &[more])?.into());
+                list.append(&mut carried);
+                list = run.body(0, list)?;
+                let mut results = list.drain(..);
                 let condition = results.next().and_then(|d| d.into_tensor().ok());
                 more = truth_of(&condition.ok_or_else(|| OpError::new("the body gives no condition"))?)?;
                 carried.extend(results.by_ref().take(count));
@@ -242,9 +245,11 @@ impl Op for Loop {
             if carried.len() != count {
                 return Err(OpError::new(format!("the body gives less than {count} carried values")));
             }
-            for (i, value) in carried.into_iter().enumerate() {
+            for (i, value) in carried.drain(..).enumerate() {
                 run.set(i, value);
             }
+            run.keep(carried);
+            run.keep(list);
             for (i, parts) in left.into_iter().enumerate() {
                 if run.wants(count + i) {
                     stack(run, count + i, &parts, count + i + 1, 0)?;

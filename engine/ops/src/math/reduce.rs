@@ -6,6 +6,7 @@ use crate::formula::{Formula, plain};
 use crate::math::binary::{Binary, MUL};
 use crate::math::by_type::by_type;
 use crate::math::unary::Unary;
+use crate::tensor::axes::Axes;
 use crate::{Case, Draft, Room, Step, bools, floats, ints, types};
 use oxidane_graph::{
     Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Run, Signature, Unknown,
@@ -234,10 +235,10 @@ fn cases(reduction: Reduction, types: oxidane_graph::Types, outputs: &[f64; 6]) 
 }
 
 /// The axes to reduce, each once, from what the second input says.
-fn chosen(axes: Option<&[i64]>, noop: bool, rank: usize) -> Result<Vec<usize>, OpError> {
+fn chosen(axes: Option<&[i64]>, noop: bool, rank: usize) -> Result<Axes, OpError> {
     match axes {
         Some(axes) if !axes.is_empty() => {
-            let mut found = Vec::with_capacity(axes.len());
+            let mut found = Axes::new();
             for &axis in axes {
                 let at = axis_index(axis, rank)?;
                 if found.contains(&at) {
@@ -247,7 +248,7 @@ fn chosen(axes: Option<&[i64]>, noop: bool, rank: usize) -> Result<Vec<usize>, O
             }
             Ok(found)
         }
-        _ if noop => Ok(Vec::new()),
+        _ if noop => Ok(Axes::new()),
         _ => Ok((0..rank).collect()),
     }
 }

@@ -3,10 +3,16 @@
 
 use super::quantized::{DOMAIN, Inputs, binary, cast, codes, dtype};
 use crate::math::binary::{ADD, MUL};
+use crate::quantization::integer::{Right, one};
 use crate::quantization::mat_mul_integer::MatMulInteger;
-use crate::{Case, Form, Room, attributes, floats, of_expansion, of_room, types};
-use oxidane_graph::{Build, NodeId, Op, OpError, Param, Signature, Types, ValueId, shared};
-use oxidane_tensor::{CastRules, DType};
+use crate::{Case, Form, Room, attributes, floats, of_room, types};
+use oxidane_graph::{
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Types, Unknown, ValueId,
+    kernel, shared,
+};
+use oxidane_kernels::integer::{Activation, Product, Scales};
+use oxidane_kernels::matmul::matmul_shape;
+use oxidane_tensor::{CastRules, DType, Tensor};
 use std::sync::Arc;
 
 attributes! {
@@ -88,9 +94,49 @@ pub static ROOM: Room = Room {
 
 const FLOATS: Types = Types::tensors(&[DType::F32, DType::F16]);
 
+/// The product on a packed right side, where there is one scale for the left side, and one for the right side or one a
+/// column.
+fn run_packed(run: &Run<'_>, right: &Right) -> Result<Option<Tensor>, OpError> {
+    let (a, b) = (run.tensor(0)?, run.tensor(1)?);
+    let (scale, scales, bias) = (run.tensor(2)?, run.tensor(3)?, run.try_tensor(6)?);
+    let Some(a_scale) = one(scale).filter(|_| scale.rank() <= 1) else { return Ok(None) };
+    let Some(operands) = right.operands(a, b, run.try_tensor(4)?, run.try_tensor(5)?)? else {
+        return Ok(None);
+    };
+    let fits = |t: &Tensor, single: bool| {
+        t.dtype() == DType::F32
+            && (single && t.len() == 1 && t.rank() <= 1 || t.shape() == [operands.columns])
+    };
+    if !fits(scales, true) || !bias.is_none_or(|bias| fits(bias, false)) {
+        return Ok(None);
+    }
+    let shape = matmul_shape(a.shape(), b.shape())?;
+    let mut y = run.allocate(0, DType::F32, &shape)?;
+    let (scales, bias) = (scales.values::<f32>()?, bias.map(|b| b.values::<f32>()).transpose()?);
+    let bias = bias.as_deref().unwrap_or_default();
+    let result = Product::Floats(y.slice_mut()?, Scales(&scales, a_scale), bias, Activation::None);
+    right.product(run.pool(), &operands, b, &[], result)?;
+    Ok(Some(y.freeze()))
+}
+
 impl Op for MatMulIntegerToFloat {
     of_room!();
-    of_expansion!(infer);
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        crate::expansion::infer(ctx)
+    }
+
+    fn kernel(&self, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let expanded = crate::expansion::kernel(Arc::new(self.clone()))?;
+        let right = Right::of(call, 1, false);
+        kernel(move |run| match run_packed(run, &right)? {
+            Some(y) => {
+                run.set(0, y);
+                Ok(())
+            }
+            None => expanded.run(run),
+        })
+    }
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let inputs = Inputs::of(build, node);

@@ -28,7 +28,7 @@ pub mod q_linear_concat;
 pub mod q_linear_elementwise;
 pub mod q_linear_global_average_pool;
 pub mod quantize_linear;
-mod quantized;
+pub(crate) mod quantized;
 pub mod quick_gelu;
 pub mod rotary_embedding;
 mod search;

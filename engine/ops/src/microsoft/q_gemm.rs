@@ -3,9 +3,14 @@
 
 use super::quantized::{DOMAIN, Inputs, binary, cast, codes, dtype, quantize, transpose};
 use crate::math::binary::{ADD, MUL};
+use crate::quantization::integer::{Right, one};
 use crate::quantization::mat_mul_integer::MatMulInteger;
-use crate::{Case, Form, Room, attributes, floats, of_expansion, of_room, types};
-use oxidane_graph::{Build, NodeId, Op, OpError, Param, Signature, ValueId, shared};
+use crate::{Case, Form, Room, attributes, floats, of_room, types};
+use oxidane_graph::{
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature, Unknown, ValueId, kernel,
+    shared,
+};
+use oxidane_kernels::integer::{Activation, Coding, Product, Scales};
 use oxidane_tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -84,9 +89,69 @@ pub static ROOM: Room = Room {
     },
 };
 
+/// The product on a packed right side, where there is one scale for the left side and the result, and one for the right
+/// side or one a column.
+fn run_packed(run: &Run<'_>, right: &Right, alpha: f32) -> Result<Option<Tensor>, OpError> {
+    let (a, b, scales) = (run.tensor(0)?, run.tensor(3)?, run.tensor(4)?);
+    let Some(a_scale) = one(run.tensor(1)?) else { return Ok(None) };
+    let Some(operands) = right.operands(a, b, Some(run.tensor(2)?), Some(run.tensor(5)?))? else {
+        return Ok(None);
+    };
+    let bias = match run.try_tensor(6)? {
+        None => Vec::new(),
+        Some(c) if c.len() == operands.columns && c.shape().last() == Some(&c.len()) => {
+            c.values::<i32>()?.to_vec()
+        }
+        Some(_) => return Ok(None),
+    };
+    if a.rank() != 2 || scales.rank() > 1 || scales.len() != 1 && scales.len() != operands.columns {
+        return Ok(None);
+    }
+    let shape = [a.shape()[0], operands.columns];
+    let scales = scales.values::<f32>()?;
+    let factors = Scales(&scales, a_scale * alpha);
+    let coding = match (run.try_tensor(7)?, run.try_tensor(8)?) {
+        (Some(scale), Some(zero)) => {
+            let (Some(scale), 1) = (one(scale), zero.len()) else { return Ok(None) };
+            Some((zero.dtype(), scale, zero.to_f64s()?[0] as i32))
+        }
+        (None, None) => None,
+        _ => return Ok(None),
+    };
+    let mut y = run.allocate(0, coding.map_or(DType::F32, |c| c.0), &shape)?;
+    let result = match coding {
+        None => Product::Floats(y.slice_mut()?, factors, &[], Activation::None),
+        Some((dtype, scale, zero)) => {
+            let coding = Coding { scale, zero, signed: dtype == DType::I8 };
+            Product::Codes(y.as_bytes_mut(), factors, coding)
+        }
+    };
+    right.product(run.pool(), &operands, b, &bias, result)?;
+    Ok(Some(y.freeze()))
+}
+
 impl Op for QGemm {
     of_room!();
-    of_expansion!(infer);
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        crate::expansion::infer(ctx)
+    }
+
+    fn kernel(&self, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let expanded = crate::expansion::kernel(Arc::new(self.clone()))?;
+        if self.transA {
+            return Ok(expanded);
+        }
+        let right = Right::of(call, 3, self.transB);
+        let alpha = self.alpha;
+        kernel(move |run| match run_packed(run, &right, alpha)? {
+            Some(y) => {
+                run.set(0, y);
+                Ok(())
+            }
+            None => expanded.run(run),
+        })
+    }
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let inputs = Inputs::of(build, node);

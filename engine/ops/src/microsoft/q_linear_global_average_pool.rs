@@ -3,10 +3,14 @@
 
 use super::quantized::{DOMAIN, Inputs, codes, dequantize, dtype, quantize};
 use crate::math::reduce::Reduce;
-use crate::{Case, Form, Room, attributes, floats, of_expansion, of_room, types};
-use oxidane_graph::{Build, NodeId, Op, OpError, Param, Signature, ValueId, shared};
+use crate::{Case, Form, Room, attributes, floats, of_room, types};
+use oxidane_graph::{
+    Build, Call, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, kernel, shared,
+};
+use oxidane_kernels::integer::mean;
 use oxidane_kernels::reduce::Reduction;
 use oxidane_tensor::{DType, Tensor};
+use std::sync::Arc;
 
 attributes! {
     /// The mean over all places of an image, both sides in scales and zero points of their own.
@@ -70,7 +74,44 @@ pub static ROOM: Room = Room {
 
 impl Op for QLinearGlobalAveragePool {
     of_room!();
-    of_expansion!(infer);
+
+    fn infer(&self, ctx: &mut InferCtx<'_>) -> Result<(), Unknown> {
+        crate::expansion::infer(ctx)
+    }
+
+    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let expanded = crate::expansion::kernel(Arc::new(self.clone()))?;
+        let channels_last = self.channels_last;
+        kernel(move |run| {
+            let mut numbers = [0.0; 4];
+            for (slot, number) in numbers.iter_mut().enumerate() {
+                let tensor = run.tensor(slot + 1)?;
+                if tensor.len() != 1 {
+                    return expanded.run(run);
+                }
+                *number = tensor.to_f64s()?[0] as f32;
+            }
+            let [x_scale, x_zero, y_scale, y_zero] = numbers;
+            let x = run.dense(0)?;
+            let (&[batch, ref places @ .., channels], true) = (x.shape(), channels_last) else {
+                return expanded.run(run);
+            };
+            let count: usize = places.iter().product();
+            if places.is_empty() || count == 0 || run.tensor(4)?.dtype() != x.dtype() {
+                return expanded.run(run);
+            }
+            let mut shape = vec![1; x.rank()];
+            (shape[0], shape[x.rank() - 1]) = (batch, channels);
+            let mut y = run.allocate(0, x.dtype(), &shape)?;
+            let bytes = x.dense_bytes().ok_or_else(|| OpError::new("the input is not dense"))?;
+            let codes = (bytes, x.dtype() == DType::I8);
+            let factor = (x_scale / y_scale, x_zero as i32);
+            let out = (y.as_bytes_mut(), y_zero as i32);
+            mean(run.pool(), codes, (batch, count, channels), factor, out)?;
+            run.set(0, y.freeze());
+            Ok(())
+        })
+    }
 
     fn expand(&self, build: &mut Build<'_>, node: NodeId) -> Result<Option<Vec<ValueId>>, OpError> {
         let inputs = Inputs::of(build, node);

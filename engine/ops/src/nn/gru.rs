@@ -1,8 +1,8 @@
 //! [GRU](https://onnx.ai/onnx/operators/onnx__GRU.html): a recurrent layer with gates.
 
-use super::recurrent::{LAYOUT, Layer, NO_SEQUENCE_FLAG, run_layer};
+use super::recurrent::{LAYOUT, Layer, NO_SEQUENCE_FLAG, bind};
 use crate::{Case, Form, Room, Step, attributes, floats, noise, noise_of, of_room, types};
-use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
+use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, shared};
 use oxidane_kernels::rnn::Cell;
 use oxidane_tensor::{DType, Tensor};
 
@@ -153,8 +153,7 @@ impl Op for GRU {
         self.layer().infer(ctx)
     }
 
-    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let (layer, hidden_size) = (self.layer().recurrence()?, self.hidden_size);
-        kernel(move |run| run_layer(&layer, hidden_size, run))
+    fn kernel(&self, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        bind(&self.layer(), call)
     }
 }

@@ -1,8 +1,10 @@
 //! What LSTM, GRU and RNN share: their attributes in the kernel's terms, the sizes of results, the steps.
 
 use crate::{Draft, Step};
-use oxidane_graph::{Dim, InferCtx, OpError, Run, Unknown};
-use oxidane_kernels::rnn::{Activation, Cell, Direction, Recurrence, RecurrentInputs, recurrent};
+use oxidane_graph::{Call, Dim, InferCtx, Kernel, OpError, Run, Unknown, kernel};
+use oxidane_kernels::rnn::{
+    Activation, Cell, Direction, Packed, Recurrence, RecurrentInputs, recurrent_with,
+};
 
 /// The attributes that the three have in common.
 pub(super) struct Layer<'a> {
@@ -99,13 +101,25 @@ impl Layer<'_> {
     }
 }
 
-/// Runs a layer on the inputs of a call.
+/// The kernel of a layer; weights that are constant are packed here and now.
 ///
 /// # Errors
-/// When the inputs do not fit each other or `hidden_size`.
-pub(super) fn run_layer(
+/// When the direction or an activation is unknown.
+pub(super) fn bind(layer: &Layer<'_>, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+    let (recurrence, hidden_size) = (layer.recurrence()?, layer.hidden_size);
+    let packed = match (call.constant(1), call.constant(2)) {
+        // Weights that do not fit are reported when they are run.
+        (Some(w), Some(r)) => Packed::new(&recurrence, w, r).ok().flatten(),
+        _ => None,
+    };
+    kernel(move |run| run_layer(&recurrence, hidden_size, packed.as_ref(), run))
+}
+
+/// Runs a layer on the inputs of a call.
+fn run_layer(
     layer: &Recurrence,
     hidden_size: Option<i64>,
+    packed: Option<&Packed>,
     run: &mut Run<'_>,
 ) -> Result<(), OpError> {
     let r = run.tensor(2)?;
@@ -132,8 +146,12 @@ pub(super) fn run_layer(
         initial_c: c.as_ref(),
         p: p.as_ref(),
     };
-    run.check_scratch(memory(layer, &inputs))?;
-    let outputs = recurrent(run.pool(), layer, &inputs)?;
+    run.check_scratch(memory(layer, &inputs, packed.is_some()))?;
+    let host = &*run;
+    let allocate = |output, dtype, shape: &[usize]| host.allocate(output, dtype, shape);
+    let go_on = || host.checkpoint().is_ok();
+    let outputs = recurrent_with(run.pool(), layer, &inputs, packed, allocate, &go_on)?;
+    run.checkpoint()?;
     run.set(0, outputs.y);
     run.set(1, outputs.y_h);
     if let Some(c) = outputs.y_c {
@@ -143,11 +161,13 @@ pub(super) fn run_layer(
 }
 
 /// An upper bound of the bytes that a layer takes: its outputs, the products of its inputs, and what a step needs.
-fn memory(layer: &Recurrence, inputs: &RecurrentInputs<'_>) -> Option<usize> {
+fn memory(layer: &Recurrence, inputs: &RecurrentInputs<'_>, packed: bool) -> Option<usize> {
     let (&[a, b, _], &[.., hidden]) = (inputs.x.shape(), inputs.r.shape()) else { return Some(0) };
     let (steps, batch) = if layer.batch_first { (b, a) } else { (a, b) };
-    let state = batch.checked_mul(hidden)?;
-    let of_states = steps.checked_add(2)?.checked_mul(layer.direction.count() + layer.cell.gates())?;
-    let elements = state.checked_mul(of_states)?.checked_add(batch)?;
-    elements.checked_mul(size_of::<f64>())
+    // Units are computed sixteen at a time.
+    let state = batch.checked_mul(hidden.checked_next_multiple_of(16)?)?;
+    let gates = layer.direction.count() * (1 + layer.cell.gates());
+    let elements = state.checked_mul(steps.checked_add(5)?.checked_mul(gates)?)?.checked_add(batch)?;
+    let weights = if packed { 0 } else { Packed::bytes(inputs.w, inputs.r)? };
+    elements.checked_mul(size_of::<f64>())?.checked_add(weights)
 }

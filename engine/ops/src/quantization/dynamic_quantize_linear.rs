@@ -1,13 +1,13 @@
 //! [DynamicQuantizeLinear](https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html): floats as bytes, by the
 //! scale and zero point that their range asks for.
 
-use super::linear::{Rules, quantized};
 use crate::formula::{Formula, plain};
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{
     Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Types, Unknown, ValueId,
     kernel, shared,
 };
+use oxidane_kernels::quantize::{Grid, quantize, range};
 use oxidane_tensor::{DType, Tensor};
 
 attributes! {
@@ -105,15 +105,14 @@ impl Op for DynamicQuantizeLinear {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         kernel(|run| {
             let x = run.dense(0)?;
-            let (low, high) =
-                x.slice::<f32>()?.iter().fold((0f32, 0f32), |(low, high), &v| (low.min(v), high.max(v)));
-            let range = if low == high { 1.0 } else { high - low };
-            let scale = range / 255.0;
+            let (low, high) = range(run.pool(), x.slice::<f32>()?);
+            let width = if low == high { 1.0 } else { high - low };
+            let scale = width / 255.0;
             let zero = (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even() as u8;
-            let (scale, zero) = (Tensor::scalar(scale), Tensor::scalar(zero));
-            let rules =
-                Rules { axis: 0, block: 0, saturate: true, precision: Some(DType::F32), to: DType::U8 };
-            let codes = quantized(run.pool(), &x, &scale, Some(&zero), &rules)?;
+            let mut codes = run.allocate(0, DType::U8, x.shape())?;
+            let grid = (&[scale][..], &[i32::from(zero)][..]);
+            quantize::<u8>(run.pool(), x.slice()?, &Grid::WHOLE, grid, None, (0, 255), codes.slice_mut()?)?;
+            let (codes, scale, zero) = (codes.freeze(), Tensor::scalar(scale), Tensor::scalar(zero));
             run.set(0, codes);
             run.set(1, scale);
             run.set(2, zero);

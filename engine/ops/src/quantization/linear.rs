@@ -2,7 +2,7 @@
 
 use crate::{Draft, types};
 use oxidane_graph::{InferCtx, OpError, ShownDims, Types, Unknown, axis_index};
-use oxidane_kernels::quantize::{Grid, dequantize, divide, precision_of, quantize};
+use oxidane_kernels::quantize::{Grid, dequantize, dequantize_bytes, divide, precision_of, quantize};
 use oxidane_pool::Pool;
 use oxidane_tensor::{CastRules, DType, Tensor, TensorMut};
 
@@ -204,6 +204,15 @@ pub(crate) fn dequantized(
     let scale = floats_of(scale)?;
     let zero = zero.map(floats_of).transpose()?;
     let zeros = zero.as_ref().map(|z| z.slice::<f32>()).transpose()?.unwrap_or_default();
+    if matches!(x.dtype(), DType::U8 | DType::I8) && to == DType::F32 {
+        let x = x.to_dense()?;
+        if let Some(codes) = x.dense_bytes() {
+            let mut out = TensorMut::zeroed(DType::F32, x.shape())?;
+            let given = (scale.slice()?, zeros);
+            dequantize_bytes(pool, (codes, x.dtype() == DType::I8), &grid, given, out.slice_mut()?)?;
+            return Ok(out.freeze());
+        }
+    }
     let mut out = floats_of(x)?.into_mut()?;
     dequantize(pool, out.slice_mut()?, &grid, (scale.slice()?, zeros))?;
     Ok(out.freeze().cast(to, CastRules::default())?)

@@ -1,9 +1,11 @@
 //! [MatMulInteger](https://onnx.ai/onnx/operators/onnx__MatMulInteger.html): the product of matrices of 8-bit
 //! integers in `int32`.
 
+use super::integer::Right;
 use crate::math::matmul::product_dims;
 use crate::{Case, Form, Room, attributes, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared};
+use oxidane_kernels::integer::Product;
 use oxidane_kernels::matmul::{matmul_integer, matmul_shape};
 use oxidane_tensor::{DType, Tensor};
 
@@ -79,17 +81,21 @@ impl Op for MatMulInteger {
         Ok(())
     }
 
-    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        kernel(|run| {
+    fn kernel(&self, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let right = Right::of(call, 1, false);
+        kernel(move |run| {
             let shape = matmul_shape(run.tensor(0)?.shape(), run.tensor(1)?.shape())?;
             run.check_elements(&shape, size_of::<i32>())?;
-            let y = matmul_integer(
-                run.pool(),
-                run.tensor(0)?,
-                run.tensor(1)?,
-                run.try_tensor(2)?,
-                run.try_tensor(3)?,
-            )?;
+            let (a, b) = (run.tensor(0)?, run.tensor(1)?);
+            let (a_zero, b_zero) = (run.try_tensor(2)?, run.try_tensor(3)?);
+            let y = match right.operands(a, b, a_zero, b_zero)? {
+                Some(operands) => {
+                    let mut y = run.allocate(0, DType::I32, &shape)?;
+                    right.product(run.pool(), &operands, b, &[], Product::Whole(y.slice_mut()?))?;
+                    y.freeze()
+                }
+                None => matmul_integer(run.pool(), a, b, a_zero, b_zero)?,
+            };
             run.set(0, y);
             Ok(())
         })

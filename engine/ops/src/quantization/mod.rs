@@ -2,6 +2,7 @@
 
 pub mod dequantize_linear;
 pub mod dynamic_quantize_linear;
+pub(crate) mod integer;
 mod linear;
 pub mod mat_mul_integer;
 pub mod q_linear_conv;

@@ -1,10 +1,12 @@
 //! [QLinearMatMul](https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html): the product of quantized matrices,
 //! quantized again.
 
+use super::integer::{Right, one};
 use super::linear::{BYTES_OR_FLOAT8, HALF_OR_FLOAT, Rules, dequantized, quantized};
 use crate::math::matmul::product_dims;
 use crate::{Case, Form, Room, attributes, floats, of_room, types};
 use oxidane_graph::{Call, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Unknown, kernel, shared};
+use oxidane_kernels::integer::{Coding, Product, Scales};
 use oxidane_kernels::matmul::{matmul, matmul_integer, matmul_shape};
 use oxidane_kernels::quantize::requantize;
 use oxidane_tensor::{CastRules, DType, Tensor, broadcast};
@@ -135,6 +137,30 @@ fn run_integers(run: &Run<'_>) -> Result<Tensor, OpError> {
     Ok(requantize(&sums, &factors, &by_row(run.tensor(7)?)?)?)
 }
 
+/// The product on a packed right side, where the operands have the form for that: one scale for the left side and for the
+/// result, and one for the right side or one a column.
+fn run_packed(run: &Run<'_>, right: &Right) -> Result<Option<Tensor>, OpError> {
+    let (a, b, zero) = (run.tensor(0)?, run.tensor(3)?, run.tensor(7)?);
+    let scales = run.tensor(4)?;
+    let (Some(a_scale), Some(y_scale), 1) = (one(run.tensor(1)?), one(run.tensor(6)?), zero.len()) else {
+        return Ok(None);
+    };
+    let Some(operands) = right.operands(a, b, Some(run.tensor(2)?), Some(run.tensor(5)?))? else {
+        return Ok(None);
+    };
+    if scales.dtype() != DType::F32 || scales.len() != 1 && scales.shape() != [operands.columns] {
+        return Ok(None);
+    }
+    let shape = matmul_shape(a.shape(), b.shape())?;
+    let mut y = run.allocate(0, zero.dtype(), &shape)?;
+    let zero = zero.to_f64s()?[0] as i32;
+    let coding = Coding { scale: y_scale, zero, signed: y.dtype() == DType::I8 };
+    let scales = scales.values::<f32>()?;
+    let result = Product::Codes(y.as_bytes_mut(), Scales(&scales, a_scale), coding);
+    right.product(run.pool(), &operands, b, &[], result)?;
+    Ok(Some(y.freeze()))
+}
+
 fn run_floats(run: &Run<'_>) -> Result<Tensor, OpError> {
     let pool = run.pool();
     let open = |x: usize, axis: i64| {
@@ -162,13 +188,19 @@ impl Op for QLinearMatMul {
         Ok(())
     }
 
-    fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        kernel(|run| {
+    fn kernel(&self, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
+        let right = Right::of(call, 3, false);
+        kernel(move |run| {
             let mut bytes = true;
             for slot in [0, 3, 7] {
                 bytes &= types::BYTES.has_tensor(run.tensor(slot)?.dtype());
             }
-            let y = if bytes { run_integers(run)? } else { run_floats(run)? };
+            let packed = if bytes { run_packed(run, &right)? } else { None };
+            let y = match packed {
+                Some(y) => y,
+                None if bytes => run_integers(run)?,
+                None => run_floats(run)?,
+            };
             run.set(0, y);
             Ok(())
         })

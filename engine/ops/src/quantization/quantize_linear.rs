@@ -223,6 +223,26 @@ impl QuantizeLinear {
     }
 }
 
+/// Floats as bytes by one scale; `None` for anything else.
+fn whole(run: &Run<'_>, zero: Option<&Tensor>, to: DType) -> Result<Option<Tensor>, OpError> {
+    let (x, scale) = (run.tensor(0)?, run.tensor(1)?);
+    let single = scale.len() == 1 && scale.rank() <= 1 && zero.is_none_or(|z| z.len() == 1 && z.rank() <= 1);
+    let floats = x.dtype() == DType::F32 && scale.dtype() == DType::F32;
+    if !single || !floats || !matches!(to, DType::U8 | DType::I8) {
+        return Ok(None);
+    }
+    let x = x.to_dense()?;
+    let zero = zero.map(Tensor::to_f64s).transpose()?.map_or(0, |z| z[0] as i32);
+    let scale = scale.values::<f32>()?;
+    let mut codes = run.allocate(0, to, x.shape())?;
+    let (pool, floats, given) = (run.pool(), x.slice::<f32>()?, (&scale[..], &[zero][..]));
+    match to {
+        DType::U8 => quantize::<u8>(pool, floats, &Grid::WHOLE, given, None, (0, 255), codes.slice_mut()?)?,
+        _ => quantize::<i8>(pool, floats, &Grid::WHOLE, given, None, (-128, 127), codes.slice_mut()?)?,
+    }
+    Ok(Some(codes.freeze()))
+}
+
 impl Op for QuantizeLinear {
     of_room!();
 
@@ -245,6 +265,12 @@ impl Op for QuantizeLinear {
         kernel(move |run| {
             let zero = run.try_tensor(2)?;
             let to = op.codes(zero.map(Tensor::dtype))?;
+            if precision.is_none()
+                && let Some(codes) = whole(run, zero, to)?
+            {
+                run.set(0, codes);
+                return Ok(());
+            }
             let rules = Rules { axis: op.axis, block, saturate: op.saturate, precision, to };
             let codes = quantized(run.pool(), run.tensor(0)?, run.tensor(1)?, zero, &rules)?;
             run.set(0, codes);

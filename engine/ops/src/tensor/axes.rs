@@ -2,13 +2,17 @@
 
 use crate::Draft;
 use oxidane_graph::{OpError, axis_index};
+use smallvec::SmallVec;
+
+/// Positions of axes.
+pub(crate) type Axes = SmallVec<[usize; 8]>;
 
 /// The positions of axes in a tensor of `rank` dimensions, in the order given.
 ///
 /// # Errors
 /// When one lies outside or occurs twice.
-pub(crate) fn distinct_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
-    let mut seen = vec![false; rank];
+pub(crate) fn distinct_axes(axes: &[i64], rank: usize) -> Result<Axes, OpError> {
+    let mut seen: SmallVec<[bool; 8]> = SmallVec::from_elem(false, rank);
     axes.iter()
         .map(|&axis| {
             let at = axis_index(axis, rank)?;

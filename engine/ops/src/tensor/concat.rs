@@ -10,7 +10,8 @@ use oxidane_graph::{
 };
 use oxidane_kernels::shuffle;
 use oxidane_pool::Pool;
-use oxidane_tensor::{DType, Tensor, element_count};
+use oxidane_tensor::{DType, Tensor, dims, element_count};
+use smallvec::SmallVec;
 
 attributes! {
     /// The inputs one after another along `axis`; their other sizes are equal.
@@ -143,9 +144,9 @@ impl Op for Concat {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let op = self.clone();
         kernel(move |run| {
-            let inputs: Vec<Tensor> =
+            let inputs: SmallVec<[Tensor; 4]> =
                 (0..run.input_count()).map(|i| run.tensor(i).cloned()).collect::<Result<_, _>>()?;
-            let inputs: Vec<&Tensor> = inputs.iter().collect();
+            let inputs: SmallVec<[&Tensor; 4]> = inputs.iter().collect();
             concat(run, 0, &inputs, op.axis)
         })
     }
@@ -163,7 +164,7 @@ pub(crate) fn concat(
 ) -> Result<(), OpError> {
     let first = *inputs.first().ok_or_else(|| OpError::new("there is nothing to put together"))?;
     let axis = axis_index(axis, first.rank())?;
-    let mut shape = first.shape().to_vec();
+    let mut shape = dims(first.shape());
     shape[axis] = 0;
     for input in inputs {
         let own = input.shape();
@@ -179,7 +180,7 @@ pub(crate) fn concat(
     }
     let inner = element_count(&shape[axis + 1..])?;
     let outer = element_count(&shape[..axis])?;
-    let pieces: Vec<usize> = inputs.iter().map(|i| i.shape()[axis].saturating_mul(inner)).collect();
+    let pieces: SmallVec<[usize; 4]> = inputs.iter().map(|i| i.shape()[axis].saturating_mul(inner)).collect();
     move_elements(run, output, inputs, &shape, &Pieces { outer, pieces: &pieces })
 }
 
@@ -199,7 +200,8 @@ impl Move for Pieces<'_> {
         if output.is_empty() {
             return Ok(());
         }
-        let parts: Vec<(&[T], usize)> = sources.iter().copied().zip(self.pieces.iter().copied()).collect();
+        let parts: SmallVec<[(&[T], usize); 4]> =
+            sources.iter().copied().zip(self.pieces.iter().copied()).collect();
         Ok(shuffle::concat(pool, &parts, self.outer, output)?)
     }
 }

@@ -8,7 +8,7 @@ use oxidane_graph::{
 };
 use oxidane_kernels::gather;
 use oxidane_pool::Pool;
-use oxidane_tensor::{Shape, Tensor};
+use oxidane_tensor::{DType, Shape, Tensor};
 use std::sync::Arc;
 
 attributes! {
@@ -97,7 +97,14 @@ impl Op for Gather {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let op = self.clone();
         kernel(move |run| {
-            let indices = run.ints(1)?;
+            let (given, narrow);
+            let indices: &[i64] = if run.tensor(1)?.dtype() == DType::I64 {
+                given = run.dense(1)?;
+                given.slice()?
+            } else {
+                narrow = run.ints(1)?;
+                &narrow
+            };
             let data = run.take(0)?;
             let own = data.shape();
             let axis = axis_index(op.axis, own.len())?;
@@ -110,7 +117,7 @@ impl Op for Gather {
                 run.set(0, data.slice_axis(axis, at, 1, 1)?.reshape(&shape)?);
                 return Ok(());
             }
-            move_elements(run, 0, &[&data], &shape, &Slices { shape: data.shape(), axis, indices: &indices })
+            move_elements(run, 0, &[&data], &shape, &Slices { shape: data.shape(), axis, indices })
         })
     }
 }

@@ -4,6 +4,7 @@ use oxidane_graph::{OpError, Run};
 use oxidane_kernels::map;
 use oxidane_pool::Pool;
 use oxidane_tensor::{DType, Element, Tensor, TensorMut, complex::Complex, element_count};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A loop that moves elements of any kind, strings included.
@@ -93,12 +94,15 @@ pub(crate) fn move_elements(
     Ok(())
 }
 
-fn dense(sources: &[&Tensor]) -> Result<Vec<Tensor>, OpError> {
+/// Sources are seldom many.
+type Few<T> = SmallVec<[T; 4]>;
+
+fn dense(sources: &[&Tensor]) -> Result<Few<Tensor>, OpError> {
     Ok(sources.iter().map(|s| s.to_dense()).collect::<Result<_, _>>()?)
 }
 
 /// The sources' dense elements in the type that they are moved as.
-fn cells(sources: &[&Tensor], packed: bool) -> Result<Vec<Tensor>, OpError> {
+fn cells(sources: &[&Tensor], packed: bool) -> Result<Few<Tensor>, OpError> {
     let read = |s: &&Tensor| {
         let dense = if packed { s.unpacked()?.to_dense()? } else { s.to_dense()? };
         let cell = cell(dense.dtype().bits());
@@ -112,7 +116,7 @@ fn reread(tensor: Tensor, dtype: DType) -> Result<Tensor, OpError> {
     Ok(if tensor.dtype() == dtype { tensor } else { tensor.reinterpret(dtype)? })
 }
 
-fn slices<T: Element>(cells: &[Tensor]) -> Result<Vec<&[T]>, OpError> {
+fn slices<T: Element>(cells: &[Tensor]) -> Result<Few<&[T]>, OpError> {
     Ok(cells.iter().map(|c| c.slice::<T>()).collect::<Result<_, _>>()?)
 }
 

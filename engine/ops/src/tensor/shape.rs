@@ -3,7 +3,7 @@
 use super::slice::Slice;
 use crate::{Case, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared,
+    Call, Dim, Dims, InferCtx, IntList, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared,
 };
 use oxidane_tensor::{DType, Tensor};
 use std::ops::Range;
@@ -96,7 +96,7 @@ impl Op for Shape {
         let op = self.clone();
         kernel(move |run| {
             let shape = run.tensor(0)?.shape();
-            let sizes: Vec<i64> = shape[op.range(shape.len())].iter().map(|&d| d as i64).collect();
+            let sizes: IntList = shape[op.range(shape.len())].iter().map(|&d| d as i64).collect();
             run.set(0, Tensor::new(&[sizes.len()], &sizes)?);
             Ok(())
         })

@@ -1,9 +1,9 @@
 //! [Slice](https://onnx.ai/onnx/operators/onnx__Slice.html): a range along some axes, as Python's slices.
 
-use super::axes::{distinct_axes, front_axes};
+use super::axes::{Axes, distinct_axes, front_axes};
 use crate::{Case, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
-    Call, Dim, Dims, InferCtx, Ints, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared,
+    Call, Dim, Dims, InferCtx, IntList, Ints, Kernel, Op, OpError, Param, Signature, Unknown, kernel, shared,
 };
 
 attributes! {
@@ -124,7 +124,7 @@ fn symbolic(start: Dim, end: Dim, size: Dim) -> Option<Dim> {
 }
 
 struct Ranges {
-    axes: Vec<usize>,
+    axes: Axes,
     starts: Vec<Dim>,
     ends: Vec<Dim>,
     steps: Vec<i64>,
@@ -227,7 +227,7 @@ impl Op for Slice {
         kernel(|run| {
             let (starts, ends) = (run.ints(1)?, run.ints(2)?);
             let axes = run.try_ints(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-            let steps = run.try_ints(4)?.unwrap_or_else(|| vec![1; axes.len()]);
+            let steps = run.try_ints(4)?.unwrap_or_else(|| IntList::from_elem(1, axes.len()));
             if [starts.len(), ends.len(), steps.len()].iter().any(|&n| n != axes.len()) {
                 return Err(OpError::new(format!(
                     "starts {starts:?}, ends {ends:?}, axes {axes:?} and steps {steps:?} differ in length"

@@ -1,6 +1,6 @@
 //! [Split](https://onnx.ai/onnx/operators/onnx__Split.html): a tensor cut into several along an axis.
 
-use super::axes::front_axis;
+use super::axes::{Axes, front_axis};
 use crate::math::cast::Cast;
 use crate::{Case, Form, Room, Step, attributes, floats, ints, noise, of_room, types};
 use oxidane_graph::{
@@ -119,7 +119,7 @@ pub static ROOM: Room = Room {
 };
 
 /// `size` in `count` pieces that are equal but for the last ones.
-fn even(size: usize, count: usize) -> Result<Vec<usize>, OpError> {
+fn even(size: usize, count: usize) -> Result<Axes, OpError> {
     if count == 0 {
         return Err(OpError::new("num_outputs must be positive"));
     }
@@ -227,7 +227,7 @@ impl Op for Split {
             let axis = axis_index(op.axis, data.rank())?;
             let size = data.shape()[axis];
             let outputs = run.output_count();
-            let lengths: Vec<usize> = match lengths {
+            let lengths: Axes = match lengths {
                 Some(lengths) => {
                     check(&lengths, outputs, Some(size as i64))?;
                     lengths.iter().map(|&n| n as usize).collect()

@@ -8,6 +8,7 @@ use oxidane_graph::{
     ValueId, kernel, shared,
 };
 use oxidane_tensor::Shape;
+use smallvec::SmallVec;
 
 attributes! {
     /// The dimensions of size 1 that the second input names are removed; without it, all of them.
@@ -115,7 +116,7 @@ impl Op for Squeeze {
             let axes = run.try_ints(1)?;
             let data = run.take(0)?;
             let shape = data.shape();
-            let mut dropped = vec![false; shape.len()];
+            let mut dropped: SmallVec<[bool; 8]> = SmallVec::from_elem(false, shape.len());
             match axes {
                 Some(axes) => {
                     for axis in distinct_axes(&axes, shape.len())? {

@@ -1,6 +1,6 @@
 //! [Transpose](https://onnx.ai/onnx/operators/onnx__Transpose.html): the dimensions in another order.
 
-use super::axes::distinct_axes;
+use super::axes::{Axes, distinct_axes};
 use crate::{Case, Form, Room, attributes, floats, noise, of_room, types};
 use oxidane_graph::{
     Build, Call, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown, ValueId, kernel,
@@ -41,7 +41,7 @@ pub static ROOM: Room = Room {
 };
 
 impl Transpose {
-    fn order(&self, rank: usize) -> Result<Vec<usize>, OpError> {
+    fn order(&self, rank: usize) -> Result<Axes, OpError> {
         let Some(perm) = &self.perm else { return Ok((0..rank).rev().collect()) };
         let order = distinct_axes(perm, rank)?;
         if order.len() != rank {

@@ -8,6 +8,7 @@ use oxidane_graph::{
     kernel, shared,
 };
 use oxidane_tensor::Shape;
+use smallvec::SmallVec;
 
 attributes! {
     /// Dimensions of size 1 at the positions, in the result, that the second input names.
@@ -56,9 +57,9 @@ pub static ROOM: Room = Room {
 };
 
 /// The sizes with `one` inserted where `axes` say, in terms of the result.
-fn inserted<T: Copy>(shape: &[T], axes: &[i64], one: T) -> Result<Vec<T>, OpError> {
+fn inserted<T: Copy>(shape: &[T], axes: &[i64], one: T) -> Result<SmallVec<[T; 6]>, OpError> {
     let axes = distinct_axes(axes, shape.len() + axes.len())?;
-    let mut result = vec![None; shape.len() + axes.len()];
+    let mut result: SmallVec<[Option<T>; 6]> = SmallVec::from_elem(None, shape.len() + axes.len());
     for axis in axes {
         result[axis] = Some(one);
     }
@@ -110,7 +111,7 @@ impl Op for Unsqueeze {
         kernel(|run| {
             let axes = run.ints(1)?;
             let data = run.take(0)?;
-            let shape: Shape = inserted(data.shape(), &axes, 1)?.into();
+            let shape: Shape = inserted(data.shape(), &axes, 1)?;
             run.set(0, data.reshape(&shape)?);
             Ok(())
         })

@@ -2,7 +2,7 @@
 //! the middle of zeros.
 
 use crate::formula::{Formula, plain};
-use crate::tensor::axes::distinct_axes;
+use crate::tensor::axes::{Axes, distinct_axes};
 use crate::tensor::moves::{Move, move_elements};
 use crate::{Case, Form, Room, attributes, floats, ints, noise_of, of_room, types};
 use oxidane_graph::{
@@ -93,7 +93,7 @@ impl Move for Centered<'_> {
 }
 
 impl CenterCropPad {
-    fn axes(&self, rank: usize, sizes: usize) -> Result<Vec<usize>, OpError> {
+    fn axes(&self, rank: usize, sizes: usize) -> Result<Axes, OpError> {
         let axes = match &self.axes {
             Some(axes) => distinct_axes(axes, rank)?,
             None => (0..rank).collect(),

@@ -1,0 +1,389 @@
+//! Winograd's minimal filtering for windows of 3 x 3 without strides: F(2x2, 3x3) and F(4x4, 3x3).
+//!
+//! A tile of M x M outputs comes from T x T products for each pair of channels, T = M + 2, in place of 9 M^2: 2.25 and
+//! 4 times fewer. Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (2015), whose matrices
+//! these are. The transformed weights are 1.8 and 4 times larger, and must be read from memory where they do not
+//! stay in the cache: which of the two pays depends on how many tiles share them.
+
+use super::shape::{Sizes, Spec};
+use super::tile::{Left, Target, tile};
+use super::{After, Aligned, Call, Input, with_aligned};
+use crate::KernelError;
+use crate::isa::{LANES, Vector, Work, dispatch};
+use oxidane_pool::{Cells, Pool as Threads};
+
+/// The tile that pays for a convolution, by its side; `None` where direct sums are quicker.
+pub(super) fn choose(spec: &Spec, input: Input, sizes: &Sizes, forced: Option<usize>) -> Option<usize> {
+    if spec.groups != 1 || input != Input::Blocked || !spec.is_three_by_three() {
+        return None;
+    }
+    if let Some(side) = forced {
+        return Some(side).filter(|side| [2, 4].contains(side));
+    }
+    let (inputs, outputs) = (spec.inputs, spec.outputs);
+    if inputs < 32 || outputs < 32 {
+        return None;
+    }
+    let cost = |m: usize| cost(inputs, outputs, sizes, m);
+    let (direct, small, large) = (cost(0), cost(2), cost(4));
+    match (small < direct, large < small.min(direct)) {
+        (_, true) => Some(4),
+        (true, false) => Some(2),
+        _ => None,
+    }
+}
+
+/// Cycles, roughly, for tiles of side `m`; 0 stands for direct sums.
+fn cost(inputs: usize, outputs: usize, sizes: &Sizes, m: usize) -> f64 {
+    /// Bytes a cycle of weights that come from beyond the second-level cache.
+    const STREAM: f64 = 5.0;
+    let (inputs, outputs) = (inputs as f64, outputs as f64);
+    let channels = inputs * outputs;
+    let positions = (sizes.batch * sizes.positions()) as f64;
+    if m == 0 {
+        let products = positions * 9.0 * channels / 32.0;
+        let weights = 9.0 * channels * 4.0;
+        return products.max(weights / STREAM) * 1.03;
+    }
+    let t = (m + 2) as f64;
+    let tiles = (sizes.batch * sizes.out_height.div_ceil(m) * sizes.out_width.div_ceil(m)) as f64;
+    let products = tiles * t * t * channels / 32.0;
+    let weights = t * t * channels * 4.0;
+    let transforms = tiles * (inputs + outputs) / 16.0 * t * t * 4.0;
+    products.max(weights / STREAM) + transforms
+}
+
+/// Transformed weights: for each panel of output channels and each of the products of a tile, a line for each input
+/// channel.
+pub(super) struct Winograd {
+    packed: Aligned,
+    vectors: usize,
+    /// Outputs of a tile along a side.
+    m: usize,
+}
+
+/// Floats of transformed inputs and of products of a group of tiles.
+const GROUP: usize = 192 * 1024;
+
+impl Winograd {
+    pub(super) fn new(spec: &Spec, weights: &[f32], m: usize) -> Result<Winograd, KernelError> {
+        let t = m + 2;
+        let inputs = spec.inputs;
+        let depth = inputs.next_multiple_of(LANES);
+        let vectors = dispatch(Vectors).min(spec.outputs.div_ceil(LANES)).max(1);
+        let line = vectors * LANES;
+        let panels = spec.outputs.div_ceil(line);
+        let mut packed = Aligned::zeroed(panels * t * t * depth * line)?;
+        let lines = packed.get_mut();
+        let mut made = [0.0; 36];
+        for (at, w) in weights.chunks_exact(9).enumerate() {
+            let (o, c) = (at / inputs, at % inputs);
+            match m {
+                2 => transform_weights(w, &SMALL, &mut made),
+                _ => transform_weights(w, &LARGE, &mut made),
+            }
+            let panel = &mut lines[o / line * t * t * depth * line..];
+            for (i, &v) in made[..t * t].iter().enumerate() {
+                panel[(i * depth + c) * line + o % line] = v;
+            }
+        }
+        Ok(Winograd { packed, vectors, m })
+    }
+
+    pub(super) fn run(&self, threads: &Threads, call: &Call<'_>, out: &mut [f32]) {
+        let sizes = call.sizes;
+        let t = self.m + 2;
+        let depth = sizes.inputs.next_multiple_of(LANES);
+        let line = self.vectors * LANES;
+        let grid = (sizes.out_height.div_ceil(self.m), sizes.out_width.div_ceil(self.m));
+        let tiles = grid.0 * grid.1;
+        let most = dispatch(Rows);
+        let of_group = (GROUP / (t * t * (depth + line))).max(1);
+        // Whole register tiles of even heights.
+        let of_group = if of_group > most { of_group / most * most } else { most };
+        let groups = tiles.div_ceil(of_group);
+        let of_group = tiles.div_ceil(groups);
+        let panels = sizes.outputs.div_ceil(line);
+        // Where one group holds all tiles, threads share its panels; each then transforms the inputs for itself.
+        let chunks = (4usize.div_ceil(groups * sizes.batch)).min(panels.div_ceil(2)).max(1);
+        let of_chunk = panels.div_ceil(chunks);
+        let chunks = panels.div_ceil(of_chunk);
+        let cells = Cells::new(out);
+        threads.for_each(sizes.batch * groups * chunks, &|task| {
+            let (chunk, rest) = (task % chunks, task / chunks);
+            let (group, item) = (rest % groups, rest / groups);
+            let tiles = (group * of_group, ((group + 1) * of_group).min(tiles));
+            let count = tiles.1 - tiles.0;
+            with_aligned(t * t * count * (depth + line), |scratch| {
+                let (seen, products) = scratch.split_at_mut(t * t * count * depth);
+                dispatch(Band {
+                    winograd: self,
+                    call,
+                    cells: &cells,
+                    item,
+                    grid,
+                    tiles,
+                    panels: (chunk * of_chunk, ((chunk + 1) * of_chunk).min(panels)),
+                    most,
+                    seen,
+                    products,
+                });
+            });
+        });
+    }
+}
+
+struct Vectors;
+
+impl Work for Vectors {
+    type Output = usize;
+    #[inline(always)]
+    fn run<V: Vector>(self) -> usize {
+        V::TILE.1
+    }
+}
+
+struct Rows;
+
+impl Work for Rows {
+    type Output = usize;
+    #[inline(always)]
+    fn run<V: Vector>(self) -> usize {
+        V::TILE.0
+    }
+}
+
+/// G of F(2x2, 3x3).
+const SMALL: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+/// G of F(4x4, 3x3).
+const LARGE: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// `G w G^T` for one pair of channels, in double precision.
+fn transform_weights<const T: usize>(w: &[f32], g: &[[f64; 3]; T], out: &mut [f32; 36]) {
+    let w: [f64; 9] = std::array::from_fn(|i| f64::from(w[i]));
+    let half = g.map(|g| [0, 1, 2].map(|j| g[0] * w[j] + g[1] * w[3 + j] + g[2] * w[6 + j]));
+    for (half, out) in half.iter().zip(out.chunks_exact_mut(T)) {
+        for (g, out) in g.iter().zip(out) {
+            *out = (half[0] * g[0] + half[1] * g[1] + half[2] * g[2]) as f32;
+        }
+    }
+}
+
+/// `B^T d` along one side: T inputs become the left sides of T products.
+#[inline(always)]
+fn transform_input<V: Vector, const T: usize>(d: &[V; T]) -> [V; T] {
+    let mut out = [V::zero(); T];
+    if T == 4 {
+        out[0] = d[0].sub(d[2]);
+        out[1] = d[1].add(d[2]);
+        out[2] = d[2].sub(d[1]);
+        out[3] = d[1].sub(d[3]);
+    } else {
+        let (two, four, five) = (V::splat(2.0), V::splat(4.0), V::splat(5.0));
+        let (even, odd) = (d[2].neg_mul_add(four, d[4]), d[1].neg_mul_add(four, d[3]));
+        out[0] = d[0].mul_add(four, d[2].neg_mul_add(five, d[4]));
+        out[1] = even.add(odd);
+        out[2] = even.sub(odd);
+        let (even, odd) = (d[4].sub(d[2]), d[3].sub(d[1]));
+        out[3] = odd.mul_add(two, even);
+        out[4] = odd.neg_mul_add(two, even);
+        out[5] = d[1].mul_add(four, d[3].neg_mul_add(five, d[5]));
+    }
+    out
+}
+
+/// `A^T p` along one side: T products become M outputs.
+#[inline(always)]
+fn transform_output<V: Vector, const T: usize, const M: usize>(p: &[V; T]) -> [V; M] {
+    let mut out = [V::zero(); M];
+    if T == 4 {
+        out[0] = p[0].add(p[1]).add(p[2]);
+        out[1] = p[1].sub(p[2]).sub(p[3]);
+    } else {
+        let (plus, minus) = (p[1].add(p[2]), p[1].sub(p[2]));
+        let (wide, narrow) = (p[3].add(p[4]), p[3].sub(p[4]));
+        out[0] = p[0].add(plus).add(wide);
+        out[1] = narrow.mul_add(V::splat(2.0), minus);
+        out[2] = wide.mul_add(V::splat(4.0), plus);
+        out[3] = narrow.mul_add(V::splat(8.0), minus).add(p[5]);
+    }
+    out
+}
+
+/// A group of tiles of one image, and panels of output channels.
+struct Band<'a> {
+    winograd: &'a Winograd,
+    call: &'a Call<'a>,
+    cells: &'a Cells<'a, f32>,
+    item: usize,
+    /// Tiles of an image: rows and columns of them.
+    grid: (usize, usize),
+    tiles: (usize, usize),
+    panels: (usize, usize),
+    /// Rows of a register tile.
+    most: usize,
+    /// Transformed inputs: for each product, block of channels and tile a vector.
+    seen: &'a mut [f32],
+    /// Products: for each product and vector of the panel, for each tile a vector.
+    products: &'a mut [f32],
+}
+
+impl Work for Band<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        if self.winograd.m == 2 { self.compute::<V, 4, 2>() } else { self.compute::<V, 6, 4>() }
+    }
+}
+
+impl Band<'_> {
+    #[inline(always)]
+    fn compute<V: Vector, const T: usize, const M: usize>(mut self) {
+        let sizes = self.call.sizes;
+        let depth = sizes.inputs.next_multiple_of(LANES);
+        let count = self.tiles.1 - self.tiles.0;
+        let line = self.winograd.vectors * LANES;
+        self.transform_inputs::<V, T, M>();
+        // Even heights of register tiles.
+        let rows = count.div_ceil(count.div_ceil(self.most));
+        for panel in self.panels.0..self.panels.1 {
+            let b = &self.winograd.packed.get()[panel * T * T * depth * line..][..T * T * depth * line];
+            for i in 0..T * T {
+                let mut at = 0;
+                while at < count {
+                    let rows = rows.min(count - at);
+                    let a = Left {
+                        start: self.seen[(i * depth / LANES * count + at) * LANES..].as_ptr(),
+                        step: count * LANES,
+                    };
+                    let b = (b[i * depth * line..].as_ptr(), line);
+                    let start =
+                        self.products[(i * self.winograd.vectors * count + at) * LANES..].as_mut_ptr();
+                    let target = Target { start, block: count * LANES, sum: std::ptr::null() };
+                    // SAFETY: each block has `count` rows and there are `depth` lines; the products have room for all
+                    // tiles of the panel's vectors.
+                    unsafe {
+                        if V::TILE.1 > 1 && self.winograd.vectors > 1 {
+                            tile::<V, 2>(rows, depth, a, b, [V::zero(); 2], target, After::Nothing);
+                        } else {
+                            tile::<V, 1>(rows, depth, a, b, [V::zero()], target, After::Nothing);
+                        }
+                    }
+                    at += rows;
+                }
+            }
+            self.transform_outputs::<V, T, M>(panel);
+        }
+    }
+
+    #[inline(always)]
+    fn transform_inputs<V: Vector, const T: usize, const M: usize>(&mut self) {
+        let sizes = self.call.sizes;
+        let blocks = sizes.inputs.div_ceil(LANES);
+        let plane = sizes.height * sizes.width * LANES;
+        let count = self.tiles.1 - self.tiles.0;
+        for block in 0..blocks {
+            let x = &self.call.x[(self.item * blocks + block) * plane..][..plane];
+            for at in 0..count {
+                let tile = self.tiles.0 + at;
+                let top = (tile / self.grid.1 * M) as isize - sizes.begins.0 as isize;
+                let left = (tile % self.grid.1 * M) as isize - sizes.begins.1 as isize;
+                let inside = top >= 0
+                    && left >= 0
+                    && top as usize + T <= sizes.height
+                    && left as usize + T <= sizes.width;
+                // Along the rows first.
+                let mut half = [[V::zero(); T]; T];
+                for (i, half) in half.iter_mut().enumerate() {
+                    let mut d = [V::zero(); T];
+                    let row = top + i as isize;
+                    if inside {
+                        let start = ((row as usize) * sizes.width + left as usize) * LANES;
+                        let x = &x[start..start + T * LANES];
+                        for (j, d) in d.iter_mut().enumerate() {
+                            *d = V::of(&x[j * LANES..][..LANES]);
+                        }
+                    } else if (0..sizes.height as isize).contains(&row) {
+                        for (j, d) in d.iter_mut().enumerate() {
+                            let column = left + j as isize;
+                            if (0..sizes.width as isize).contains(&column) {
+                                let at = (row as usize * sizes.width + column as usize) * LANES;
+                                *d = V::of(&x[at..at + LANES]);
+                            }
+                        }
+                    }
+                    *half = transform_input::<V, T>(&d);
+                }
+                for j in 0..T {
+                    let mut d = [V::zero(); T];
+                    for (d, half) in d.iter_mut().zip(&half) {
+                        *d = half[j];
+                    }
+                    for (i, v) in transform_input::<V, T>(&d).into_iter().enumerate() {
+                        let to = (((i * T + j) * blocks + block) * count + at) * LANES;
+                        v.put(&mut self.seen[to..to + LANES]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn transform_outputs<V: Vector, const T: usize, const M: usize>(&mut self, panel: usize) {
+        let sizes = self.call.sizes;
+        let vectors = self.winograd.vectors;
+        let blocks = sizes.outputs.div_ceil(LANES);
+        let count = self.tiles.1 - self.tiles.0;
+        let after = self.call.after;
+        for vector in 0..vectors.min(blocks - panel * vectors) {
+            let block = panel * vectors + vector;
+            let bias = V::of(&self.call.bias[block * LANES..][..LANES]);
+            let plane = (self.item * blocks + block) * sizes.positions() * LANES;
+            for at in 0..count {
+                let tile = self.tiles.0 + at;
+                let (row, column) = (tile / self.grid.1 * M, tile % self.grid.1 * M);
+                let mut half = [[V::zero(); M]; T];
+                for (i, half) in half.iter_mut().enumerate() {
+                    let mut p = [V::zero(); T];
+                    for (j, p) in p.iter_mut().enumerate() {
+                        let from = (((i * T + j) * vectors + vector) * count + at) * LANES;
+                        *p = V::of(&self.products[from..from + LANES]);
+                    }
+                    *half = transform_output::<V, T, M>(&p);
+                }
+                let columns = M.min(sizes.out_width - column);
+                let mut outputs = [[V::zero(); M]; M];
+                for j in 0..M {
+                    let mut p = [V::zero(); T];
+                    for (p, half) in p.iter_mut().zip(&half) {
+                        *p = half[j];
+                    }
+                    for (i, v) in transform_output::<V, T, M>(&p).into_iter().enumerate() {
+                        outputs[i][j] = v;
+                    }
+                }
+                for (i, line) in outputs.iter().enumerate().take(sizes.out_height - row) {
+                    let to = plane + ((row + i) * sizes.out_width + column) * LANES;
+                    // SAFETY: tiles are disjoint, and each belongs to one band for each panel.
+                    let out = unsafe { self.cells.piece(to, columns * LANES) };
+                    for (j, (&v, out)) in line.iter().zip(out.chunks_exact_mut(LANES)).enumerate() {
+                        let mut v = v.add(bias);
+                        if let Some(sum) = self.call.sum {
+                            v = v.add(V::of(&sum[to + j * LANES..][..LANES]));
+                        }
+                        after.in_registers(v).put(out);
+                    }
+                    after.on_row(out);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A steady run allocates nothing: counted by an allocator over the structures of well-known networks.
+//!
+//! `ALLOCATIONS_TRACE=structure` prints where those of a structure come from.
+
+mod structures;
+
+use oxidane::{Datum, RunOptions, Session};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use structures::Structure;
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static TRACE: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static TRACING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Counting {
+    fn count(bytes: usize) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // Telling of an allocation allocates.
+        if TRACE.load(Ordering::Relaxed) && !TRACING.replace(true) {
+            eprintln!("{bytes} bytes at\n{}", std::backtrace::Backtrace::force_capture());
+            TRACING.set(false);
+        }
+    }
+}
+
+// SAFETY: the system's allocator, with a count beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::count(layout.size());
+        // SAFETY: the caller's promises are those of the system's allocator.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Counting::count(layout.size());
+        // SAFETY: as in `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Counting::count(size);
+        // SAFETY: as in `alloc`.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as in `alloc`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What one run allocates, once runs that follow each other allocate the same. On several threads it takes a while
+/// until branches have met in every way, each of which may take a further block the first time.
+fn steady(structure: &Structure, session: &Session) -> usize {
+    let mut inputs = structure.inputs.clone();
+    let mut outputs = Vec::new();
+    let mut run = |inputs: &mut Vec<Option<Datum>>| {
+        inputs.clone_from_slice(&structure.inputs);
+        let before = COUNT.load(Ordering::Relaxed);
+        let result = session.runtime().run_into(inputs, RunOptions::default(), &mut outputs);
+        let count = COUNT.load(Ordering::Relaxed) - before;
+        result.unwrap_or_else(|e| panic!("{}: {e}", structure.name));
+        count
+    };
+    let mut least = usize::MAX;
+    for _ in 0..50 {
+        let most = (0..10).map(|_| run(&mut inputs)).max().unwrap_or(0);
+        least = least.min(most);
+        if least == 0 {
+            return 0;
+        }
+    }
+    if std::env::var("ALLOCATIONS_TRACE").is_ok_and(|name| name == structure.name) {
+        TRACE.store(true, Ordering::Relaxed);
+        run(&mut inputs);
+        TRACE.store(false, Ordering::Relaxed);
+    }
+    least
+}
+
+/// What runs of some structures may still allocate, because of these kernels.
+const STILL: [(&str, usize, &str); 10] = [
+    ("resnet", 43, "windows, max pooling, gathered convolutions, products of matrices"),
+    ("mobilenet", 41, "windows, products of matrices"),
+    ("bert", 67, "layer normalization, spans of attention, products of matrices"),
+    ("gpt2", 29, "layer normalization, spans of attention"),
+    ("lstm", 26, "recurrent layers, softmax, products of matrices"),
+    ("int8", 26, "dequantized tensors, windows, products of matrices"),
+    ("dynamic_int8", 28, "products of integers"),
+    ("inception", 45, "windows, gathered convolutions, products of matrices"),
+    ("towers", 22, "products of matrices"),
+    ("chain", 42, "layer normalization, softmax"),
+];
+
+/// One test, because others beside it would allocate as well.
+#[test]
+fn steady_runs_allocate_nothing() {
+    let mut bad = Vec::new();
+    for structure in structures::all() {
+        let still = STILL.iter().find(|(name, ..)| *name == structure.name).map_or(0, |(_, count, _)| *count);
+        for threads in [1, 2] {
+            let count = steady(&structure, &structure.session(threads));
+            eprintln!("{} on {threads}: {count} of {still}", structure.name);
+            if count > still {
+                bad.push((structure.name, threads, count));
+            }
+        }
+    }
+    assert!(bad.is_empty(), "allocations of a run: {bad:?}");
+}
