@@ -1,7 +1,7 @@
 //! [Attention](https://onnx.ai/onnx/operators/onnx__Attention.html): scaled dot-product attention with a cache.
 
 use super::expand;
-use super::layout::{Layout, cat, compute};
+use super::layout::{Layout, cat, compute, side};
 use crate::formula::Formula;
 use crate::{Case, Form, Room, Step, attributes, bools, floats, ints, noise, noise_of, of_room, types};
 use oxidane_graph::{
@@ -226,7 +226,7 @@ impl Attention {
             None => None,
         };
         let scale = f64::from(self.scale.unwrap_or(1.0 / (ql.size as f32).sqrt()));
-        let (mut q, mut k, v) = (compute::<T>(&q)?, compute::<T>(&k)?, compute::<T>(&v)?);
+        let (mut q, mut k, v) = (side::<T>(&ql, &q)?, side::<T>(&kl, &k)?, side::<T>(&vl, &v)?);
         let mut factor = T::of(match self.scale {
             None if size_of::<T>() > 4 => 1.0 / (ql.size as f64).sqrt(),
             _ => scale,
@@ -255,9 +255,9 @@ impl Attention {
             keys: kl.rows,
             size: ql.size,
             value_size: vl.size,
-            query: ql.heads(q.slice()?),
-            key: kl.heads(k.slice()?),
-            value: vl.heads(v.slice()?),
+            query: ql.heads(&q)?,
+            key: kl.heads(&k)?,
+            value: vl.heads(&v)?,
             scale: factor,
             cap: T::of(self.softcap.into()),
             bias,
