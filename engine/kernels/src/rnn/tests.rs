@@ -112,7 +112,14 @@ fn close(found: &Tensor, want: &[f64], tolerance: f64) {
 
 fn check(cell: Cell, direction: Direction, (s, b, i, h): (usize, usize, usize, usize), full: bool) {
     let (d, g) = (direction.count(), cell.gates());
-    let (x, w, r) = (random(&[s, b, i], 1), random(&[d, g * h, i], 2), random(&[d, g * h, h], 3));
+    // Weights of many units are small, so that steps do not blow roundings up.
+    let small = (6.0 / h as f64).sqrt().min(1.0);
+    let scaled = |shape: &[usize], seed| {
+        let values: Vec<f64> =
+            random(shape, seed).slice::<f64>().unwrap().iter().map(|v| v * small).collect();
+        Tensor::new(shape, &values).unwrap()
+    };
+    let (x, w, r) = (random(&[s, b, i], 1), scaled(&[d, g * h, i], 2), scaled(&[d, g * h, h], 3));
     let (bias, h0, c0) = (random(&[d, 2 * g * h], 4), random(&[d, b, h], 5), random(&[d, b, h], 6));
     let p = random(&[d, 3 * h], 7);
     let lens: Vec<i32> = (0..b).map(|n| ((n * 3 + 1) % (s + 1)) as i32).collect();

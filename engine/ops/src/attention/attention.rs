@@ -242,11 +242,12 @@ impl Attention {
             }
             factor = T::of(1.0);
         }
+        // Heads of a row side by side even where the shape puts heads first: what comes next turns them back.
         let shape: Vec<usize> = match flat {
             true => vec![ql.batch, ql.rows, element_count(&[ql.heads, vl.size])?],
-            false => vec![ql.batch, ql.heads, ql.rows, vl.size],
+            false => vec![ql.batch, ql.rows, ql.heads, vl.size],
         };
-        let placed = Layout { size: vl.size, ..ql };
+        let placed = Layout { size: vl.size, flat: true, ..ql };
         let call = loops::Attention {
             batches: ql.batch,
             heads: ql.heads,
@@ -283,7 +284,8 @@ impl Attention {
         let go_on = || host.checkpoint().is_ok();
         loops::attention(run.pool(), &call, out.slice_mut()?, placed.steps(), scores, &go_on)?;
         run.checkpoint()?;
-        run.set(0, out.freeze().cast(dtype, CastRules::default())?);
+        let out = out.freeze().cast(dtype, CastRules::default())?;
+        run.set(0, if flat { out } else { out.permute(&[0, 2, 1, 3])? });
         if let Some((_, tensor)) = seen {
             run.set(3, tensor.freeze().cast(dtype, CastRules::default())?);
         }
