@@ -2,7 +2,7 @@
 
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Attributes, NodeId, ValueId};
-use oxidane_ops::native::product::ACTIVATIONS;
+use oxidane_ops::native::product::{ACTIVATIONS, has_bf16};
 use oxidane_tensor::DType;
 use smallvec::SmallVec;
 
@@ -14,7 +14,7 @@ const BIAS: usize = 2;
 const ADDEND: usize = 3;
 
 pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
-    vec![Box::new(Plain), Box::new(Sum), Box::new(Activation)]
+    vec![Box::new(Plain), Box::new(Sum), Box::new(Activation), Box::new(Bf16)]
 }
 
 /// The product itself.
@@ -149,6 +149,42 @@ impl Rule for Activation {
         attributes.set("activation", name);
         let op = site.op_of(DOMAIN, NAME, &attributes)?;
         let inputs: SmallVec<[Option<ValueId>; 4]> = site.graph().node(made).inputs().into();
+        let new = site.add_node(op, &inputs, 1)[0];
+        site.replace(site.output(0)?, new)
+    }
+}
+
+/// Products round to bfloat16.
+struct Bf16;
+
+impl Rule for Bf16 {
+    fn name(&self) -> &'static str {
+        "product_bf16"
+    }
+
+    fn doc(&self) -> &'static str {
+        "products with constant matrices are of bfloat16, with sums in single precision, where the machine has such"
+    }
+
+    fn roots(&self) -> &[&'static str] {
+        &["oxidane.Product"]
+    }
+
+    fn by_default(&self) -> bool {
+        false
+    }
+
+    fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
+        let mut attributes = site.node().op().attributes();
+        if attributes.get("precision").is_some() {
+            return Err(Refused::NoMatch);
+        }
+        if !has_bf16() {
+            return Err(Refused::because("this machine has no products of bfloat16"));
+        }
+        attributes.set("precision", "bfloat16".to_owned());
+        let op = site.op_of(DOMAIN, NAME, &attributes)?;
+        let inputs: SmallVec<[Option<ValueId>; 4]> = site.node().inputs().into();
         let new = site.add_node(op, &inputs, 1)[0];
         site.replace(site.output(0)?, new)
     }

@@ -18,7 +18,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     let opened = start.elapsed();
     let inputs = args.inputs.read(&model)?;
     let start = Instant::now();
-    let session = crate::compile(model, &args.model, args.threads)?;
+    let session = crate::compile(model, &args.model, args.threads, args.precision)?;
     let load = opened + start.elapsed();
 
     let once = || -> Result<Duration> {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use inputs::InputArgs;
+use oxidane::passes::Options;
 use oxidane::{Level, Model, Session, SessionOptions};
 use oxidane_inspect::say;
 use oxidane_inspect::{check, info::Info};
@@ -66,6 +67,18 @@ struct RunArgs {
     /// Threads; 0 takes one for each processor.
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
+    /// The numbers that products with constant weights are computed in.
+    #[arg(long, value_enum, default_value_t = Precision::F32, conflicts_with = "recipe")]
+    precision: Precision,
+}
+
+/// What weights are multiplied in.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Precision {
+    /// Single precision.
+    F32,
+    /// Both sides rounded to bfloat16, sums in single precision, where the processor has such products.
+    Bf16,
 }
 
 #[derive(Args)]
@@ -83,6 +96,9 @@ struct BenchArgs {
     /// Threads that call the session at the same time, each one run after the other.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     callers: u16,
+    /// The numbers that products with constant weights are computed in.
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
     /// Prints a JSON object: load_ms, first_ms, median_ms, min_ms, runs, per_second, peak_rss_mb.
     #[arg(long)]
     json: bool,
@@ -148,7 +164,7 @@ fn run(args: &RunArgs) -> Result<()> {
     let Some(path) = &args.file else { bail!("no model is given") };
     let model = open(path)?;
     let inputs = args.inputs.read(&model)?;
-    let session = compile(model, path, args.threads)?;
+    let session = compile(model, path, args.threads, args.precision)?;
     let outputs = session.run(inputs).with_context(|| format!("{}", path.display()))?;
     match &args.outputs {
         Some(to) => outputs::write(to, &outputs),
@@ -174,8 +190,16 @@ fn open(path: &Path) -> Result<Model> {
 }
 
 /// A model rewritten for speed and compiled.
-fn compile(model: Model, path: &Path, threads: usize) -> Result<Session> {
-    let model = model.optimize(Level::Full).with_context(|| format!("{}", path.display()))?;
+fn compile(model: Model, path: &Path, threads: usize, precision: Precision) -> Result<Session> {
+    let mut passes = Options::level_of(Level::Full);
+    if precision == Precision::Bf16 {
+        if oxidane::ops::native::product::has_bf16() {
+            passes = passes.with("product_bf16")?;
+        } else {
+            eprintln!("note: this processor has no products of bfloat16; computing in float32");
+        }
+    }
+    let (model, _) = model.optimize_with(&passes).with_context(|| format!("{}", path.display()))?;
     let options = SessionOptions { threads, ..SessionOptions::default() };
     model.session_with(&options).with_context(|| format!("{}", path.display()))
 }

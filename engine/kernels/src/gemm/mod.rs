@@ -5,13 +5,14 @@
 //! integers use the streaming loops always. Cuts depend on sizes alone, so that results have the same bits at every
 //! width of the pool.
 
+mod bf16;
 mod few;
 mod packed;
 pub(crate) mod tile;
 mod weights;
 
 pub use packed::{Epilogue, Packed, product_packed};
-pub use weights::Weights;
+pub use weights::{Weights, has_bf16};
 
 use crate::KernelError;
 use crate::scalar::{NATIVE_FMA, Scalar, wide};

@@ -35,7 +35,7 @@ impl Default for Epilogue<'_> {
 
 impl Epilogue<'_> {
     /// The function as bounds, where it is that.
-    fn clamp(&self) -> Option<(f32, f32)> {
+    pub(super) fn clamp(&self) -> Option<(f32, f32)> {
         match self.function? {
             Function::Relu => Some((0.0, f32::INFINITY)),
             Function::Clip { min, max } => Some((min as f32, max as f32)),
@@ -44,7 +44,7 @@ impl Epilogue<'_> {
     }
 
     /// The function, where it is more than bounds.
-    fn further(&self) -> Option<Function> {
+    pub(super) fn further(&self) -> Option<Function> {
         self.function.filter(|_| self.clamp().is_none())
     }
 
@@ -69,7 +69,7 @@ pub struct Packed {
 }
 
 /// Floats of a cache line.
-const CACHE_LINE: usize = 16;
+pub(super) const CACHE_LINE: usize = 16;
 
 impl Packed {
     /// Packs a matrix. Its elements may repeat or be transposed.
@@ -166,7 +166,7 @@ impl Loose for [u8; 4] {
 }
 
 /// Floats that a packing task writes at least.
-const PACK_TASK: usize = 1 << 16;
+pub(super) const PACK_TASK: usize = 1 << 16;
 
 /// Floats to skip so that the next lies on a cache line.
 fn skip(start: *const f32) -> usize {
@@ -346,7 +346,7 @@ fn aligned_scratch<R>(len: usize, run: impl FnOnce(&mut [f32]) -> R) -> R {
 }
 
 /// Part `i` of `of` things cut into `count` parts of nearly the same size.
-fn part(of: usize, count: usize, i: usize) -> Range<usize> {
+pub(super) fn part(of: usize, count: usize, i: usize) -> Range<usize> {
     of * i / count..of * (i + 1) / count
 }
 
@@ -647,7 +647,7 @@ pub(super) fn finish_rows(epilogue: &Epilogue<'_>, cells: &mut [f32], i: usize, 
 }
 
 /// Applies a function to a row, in pieces that stay near.
-fn apply(function: Function, row: &mut [f32]) {
+pub(super) fn apply(function: Function, row: &mut [f32]) {
     let mut piece = [0f32; 256];
     for cells in row.chunks_mut(piece.len()) {
         let from = &mut piece[..cells.len()];

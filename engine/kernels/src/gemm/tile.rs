@@ -136,47 +136,62 @@ impl Tile {
     /// Writes the sums, finished.
     #[inline(always)]
     unsafe fn write<V: Vector, const R: usize, const C: usize>(&self, sums: [[V; C]; R]) {
-        let Finish { alpha, accumulate, column, row, other, clamp } = self.finish;
         let last = self.cols - (C - 1) * LANES;
-        // SAFETY: the caller's promise; lanes beyond the columns are neither read nor written.
-        unsafe {
-            let read = |from: *const f32, c: usize| {
-                let from = from.add(c * LANES);
-                if c + 1 == C && last < LANES { V::load_first(from, last) } else { V::load(from) }
-            };
-            let mut columns = [V::zero(); C];
-            if !column.is_null() {
-                for c in 0..C {
-                    columns[c] = read(column, c);
-                }
-            }
-            for r in 0..R {
-                let to = self.out.add(r * self.out_row);
-                for c in 0..C {
-                    let mut v = sums[r][c];
-                    if alpha != 1.0 {
-                        v = v.mul(V::splat(alpha));
+        for r in 0..R {
+            for c in 0..C {
+                // SAFETY: the caller's promise; lanes beyond the columns are neither read nor written.
+                unsafe {
+                    let to = self.out.add(r * self.out_row + c * LANES);
+                    if c + 1 == C && last < LANES {
+                        self.finish.at(sums[r][c], to, r, c * LANES, last).store_first(to, last);
+                    } else {
+                        self.finish.at(sums[r][c], to, r, c * LANES, LANES).store(to);
                     }
-                    if accumulate {
-                        v = v.add(read(to, c));
-                    }
-                    if !column.is_null() {
-                        v = v.add(columns[c]);
-                    }
-                    if !row.is_null() {
-                        v = v.add(V::splat(*row.add(r)));
-                    }
-                    if !other.0.is_null() {
-                        v = v.add(read(other.0.add(r * other.1), c));
-                    }
-                    if let Some((lo, hi)) = clamp {
-                        v = V::splat(hi).min(V::splat(lo).max(v));
-                    }
-                    let to = to.add(c * LANES);
-                    if c + 1 == C && last < LANES { v.store_first(to, last) } else { v.store(to) }
                 }
             }
         }
+    }
+}
+
+impl Finish {
+    /// The first `count` sums at row `r` and column `c` of a block, which go to `to`, finished.
+    ///
+    /// # Safety
+    /// So many floats can be read of all that the fields name, and of `to`.
+    #[inline(always)]
+    pub(crate) unsafe fn at<V: Vector>(
+        &self,
+        sums: V,
+        to: *const f32,
+        r: usize,
+        c: usize,
+        count: usize,
+    ) -> V {
+        let mut v = sums;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let read =
+                |from: *const f32| if count < LANES { V::load_first(from, count) } else { V::load(from) };
+            if self.alpha != 1.0 {
+                v = v.mul(V::splat(self.alpha));
+            }
+            if self.accumulate {
+                v = v.add(read(to));
+            }
+            if !self.column.is_null() {
+                v = v.add(read(self.column.add(c)));
+            }
+            if !self.row.is_null() {
+                v = v.add(V::splat(*self.row.add(r)));
+            }
+            if !self.other.0.is_null() {
+                v = v.add(read(self.other.0.add(r * self.other.1 + c)));
+            }
+        }
+        if let Some((lo, hi)) = self.clamp {
+            v = V::splat(hi).min(V::splat(lo).max(v));
+        }
+        v
     }
 }
 

@@ -1,4 +1,5 @@
 use super::Matrix;
+use super::bf16::{self, Packed16};
 use super::few::{self, Source};
 use super::packed::{self, Epilogue, Packed, Right};
 use crate::KernelError;
@@ -14,6 +15,8 @@ pub struct Weights {
     cols: usize,
     transposed: bool,
     packed: OnceLock<Packed>,
+    /// The form for products in bfloat16, where they are asked for and the machine has them.
+    low: Option<OnceLock<Packed16>>,
     packing: Mutex<()>,
 }
 
@@ -42,8 +45,15 @@ impl Weights {
             cols,
             transposed,
             packed: OnceLock::new(),
+            low: None,
             packing: Mutex::new(()),
         }))
+    }
+
+    /// The same, multiplied in bfloat16 where the machine can: both sides are rounded, sums are not.
+    pub fn in_bf16(mut self) -> Weights {
+        self.low = has_bf16().then(OnceLock::new);
+        self
     }
 
     /// Rows of the right side.
@@ -78,11 +88,17 @@ impl Weights {
             )));
         }
         epilogue.check(m, self.cols)?;
+        if let Some(low) = &self.low {
+            let packed = self.once(low, |source| Packed16::of(pool, source.matrix()))?;
+            bf16::product(pool, a, packed, epilogue, out);
+            return Ok(());
+        }
         if self.packed.get().is_none() && few::streams(m, self.transposed) {
             few::product(pool, a, self.source()?, epilogue, out);
             return Ok(());
         }
-        packed::product(pool, a, Right::Packed(self.packed(pool)?.panels()), epilogue, out)
+        let packed = self.once(&self.packed, |source| Packed::of(pool, source.matrix()))?;
+        packed::product(pool, a, Right::Packed(packed.panels()), epilogue, out)
     }
 
     fn source(&self) -> Result<Source<'_>, KernelError> {
@@ -91,17 +107,28 @@ impl Weights {
             .ok_or_else(|| KernelError::Shape(format!("the weights {:?} have too few bytes", self.tensor)))
     }
 
-    fn packed(&self, pool: &Pool) -> Result<&Packed, KernelError> {
-        if let Some(packed) = self.packed.get() {
+    /// The packed form, made by whoever needs it first. The form in the file is not needed any more then.
+    fn once<'a, P>(
+        &'a self,
+        form: &'a OnceLock<P>,
+        pack: impl FnOnce(Source<'_>) -> Result<P, KernelError>,
+    ) -> Result<&'a P, KernelError> {
+        if let Some(packed) = form.get() {
             return Ok(packed);
         }
         let _one = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(packed) = self.packed.get() {
+        if let Some(packed) = form.get() {
             return Ok(packed);
         }
-        let packed = Packed::of(pool, self.source()?.matrix())?;
-        Ok(self.packed.get_or_init(|| packed))
+        let packed = pack(self.source()?)?;
+        self.tensor.release_pages();
+        Ok(form.get_or_init(|| packed))
     }
+}
+
+/// Whether this machine multiplies bfloat16.
+pub fn has_bf16() -> bool {
+    crate::isa::bf16_products()
 }
 
 impl std::fmt::Debug for Weights {
@@ -114,6 +141,47 @@ impl std::fmt::Debug for Weights {
 mod tests {
     use super::*;
     use crate::Function;
+
+    #[test]
+    fn in_bfloat16_by_every_instruction() {
+        if !has_bf16() {
+            return;
+        }
+        let value = |i: usize| half::bf16::from_f32(((i * 37 % 101) as f32 - 50.0) / 64.0).to_f32();
+        for (m, k, n) in
+            [(1, 1, 1), (1, 70, 45), (16, 32, 32), (17, 33, 40), (33, 95, 70), (70, 200, 300), (5, 0, 7)]
+        {
+            let a: Vec<f32> = (0..m * k).map(value).collect();
+            let b: Vec<f32> = (0..k * n).map(|i| value(i * 7 + 3)).collect();
+            let bias: Vec<f32> = (0..n).map(value).collect();
+            let tensor = Tensor::new(&[k, n], &b).unwrap();
+            let left = Matrix::dense(&a, m, k).unwrap();
+            for function in [None, Some(Function::Relu), Some(Function::Tanh)] {
+                let epilogue = Epilogue { alpha: 0.5, bias: Some(&bias), function, ..Epilogue::default() };
+                let weights = Weights::new(&tensor, false).unwrap().unwrap().in_bf16();
+                let runs = [1, 3].map(|width| {
+                    let mut out = vec![9.0; m * n];
+                    weights.product(&Pool::new(width), left, &epilogue, &mut out).unwrap();
+                    out
+                });
+                assert_eq!(runs[0], runs[1]);
+                for i in 0..m {
+                    for j in 0..n {
+                        let sum: f64 =
+                            (0..k).map(|p| f64::from(a[i * k + p]) * f64::from(b[p * n + j])).sum();
+                        let v = sum * 0.5 + f64::from(bias[j]);
+                        let v = match function {
+                            Some(Function::Relu) => v.max(0.0),
+                            Some(_) => v.tanh(),
+                            None => v,
+                        };
+                        let got = f64::from(runs[0][i * n + j]);
+                        assert!((got - v).abs() < 1e-4, "{m}x{k}x{n} {function:?} {i} {j}: {got} for {v}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn at_any_byte_with_few_rows_and_many() {

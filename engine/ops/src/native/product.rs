@@ -24,6 +24,8 @@ attributes! {
         activation_beta: Option<f32>,
         activation_gamma: Option<f32>,
         activation_approximate: Option<String>,
+        /// `bfloat16` rounds A and B where the machine has products of such numbers; sums are single precision.
+        precision: Option<String>,
     }
 }
 
@@ -46,11 +48,21 @@ pub static ROOM: Room = Room {
     read: |a| {
         let product = Product::read(a)?;
         product.function()?;
-        Ok(shared(product))
+        match product.precision.as_deref() {
+            None | Some("bfloat16") => Ok(shared(product)),
+            Some(other) => {
+                Err(OpError::new(format!("`{other}` is no precision of a product; there is `bfloat16`")))
+            }
+        }
     },
     steps: &[],
     cases,
 };
+
+/// Whether this machine multiplies bfloat16, so that a product's `precision` makes a difference.
+pub fn has_bf16() -> bool {
+    oxidane_kernels::gemm::has_bf16()
+}
 
 /// The activations that a product takes along; each is a standard operator with attributes of these names only. `Clip`
 /// has its bounds as `activation_alpha` and `activation_beta`.
@@ -173,6 +185,10 @@ impl Op for Product {
             })
         };
         let constant = call.constant(1).map(|b| of(b, self.transB)).transpose()?;
+        let constant = match &self.precision {
+            Some(_) => constant.map(Weights::in_bf16),
+            None => constant,
+        };
         let this = self.clone();
         kernel(move |run| match &constant {
             Some(weights) => this.compute(run, weights, function),

@@ -97,7 +97,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<()> {
     let start = Instant::now();
     let model = crate::open(&model_path)?;
     let metadata = model.onnx().metadata().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let session = crate::compile(model, &model_path, call.threads)?;
+    let session = crate::compile(model, &model_path, call.threads, crate::Precision::F32)?;
     let loaded = start.elapsed();
     check_names(&recipe, &session).with_context(place)?;
 
