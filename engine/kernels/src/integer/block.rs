@@ -5,6 +5,7 @@ use super::finish::PARTS;
 use super::left::TILE;
 use super::packed::{Line, PAIR, STEP, Step};
 use crate::isa::Isa;
+use std::ops::Range;
 
 /// Sums of a block; rows without meaning hold anything.
 #[repr(C, align(64))]
@@ -49,8 +50,8 @@ impl Blocks {
         self.isa == Isa::Amx
     }
 
-    /// `start` plus the products of rows and columns. Where they [`Blocks::overlap`], `meanwhile` is called for each of
-    /// the [`PARTS`] of another block.
+    /// `start` plus the products of rows and columns. Where they [`Blocks::overlap`], `meanwhile` is called for all of
+    /// the [`PARTS`] of another block, some at a time.
     ///
     /// # Safety
     /// The machine has the instruction set; 64 bytes at each step's offset from each row can be read; there are 32 lines
@@ -60,7 +61,7 @@ impl Blocks {
         rows: &Rows,
         columns: &Columns<'_>,
         sums: &mut Sums,
-        meanwhile: &mut dyn FnMut(usize),
+        meanwhile: &mut dyn FnMut(Range<usize>),
     ) {
         debug_assert!(rows.count[0] > 0 && columns.lines.len() == columns.steps.len() * PAIR * STEP / 64);
         #[cfg(not(target_arch = "x86_64"))]

@@ -5,6 +5,7 @@ use super::left::{NOWHERE, TILE};
 use super::packed::PAIR;
 use crate::isa::{Isa, Vector, Work, dispatch, isa};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Where a finished block goes.
 pub(crate) trait Finish: Sync {
@@ -26,9 +27,9 @@ pub(crate) struct Part<'a> {
 pub(crate) const PARTS: usize = 4;
 
 impl<'a> Part<'a> {
-    pub(crate) fn of(sums: &'a Sums, places: &'a [u32; 2 * TILE], part: usize) -> Part<'a> {
-        let rows = 2 * TILE / PARTS;
-        Part { rows: &sums.0[part * rows..][..rows], places: &places[part * rows..][..rows] }
+    pub(crate) fn of(sums: &'a Sums, places: &'a [u32; 2 * TILE], parts: Range<usize>) -> Part<'a> {
+        let rows = parts.start * (2 * TILE / PARTS)..parts.end * (2 * TILE / PARTS);
+        Part { rows: &sums.0[rows.clone()], places: &places[rows] }
     }
 }
 

@@ -29,6 +29,7 @@ use finish::{Finish, PARTS, Part};
 use left::{Left, NOWHERE, TILE, Tile};
 use oxidane_pool::Pool;
 use packed::PAIR;
+use std::ops::Range;
 
 /// Sums of products that depend on rows and columns: `rows[m] * columns[n]` is added to each sum.
 struct Term<'a> {
@@ -89,10 +90,10 @@ fn run<F: Finish>(
         let (mut sums, mut before) = (sums, before);
         // Where sums come from a unit of their own, a block is finished while the next one is summed up.
         let mut waiting: Option<([u32; 2 * TILE], usize)> = None;
-        let finished = |sums: &Sums, places: &[u32; 2 * TILE], column: usize, part: usize| {
+        let finished = |sums: &Sums, places: &[u32; 2 * TILE], column: usize, parts: Range<usize>| {
             let width = PAIR.min(packed.columns() - column);
             // SAFETY: tiles have disjoint places, tasks have disjoint tiles or columns.
-            unsafe { finish.part(Part::of(sums, places, part), column, width) };
+            unsafe { finish.part(Part::of(sums, places, parts), column, width) };
         };
         let of_pair = count.div_ceil(2);
         for pair in pair..(pair + wide).min(pairs) {
@@ -116,9 +117,9 @@ fn run<F: Finish>(
                     count: [two[0].rows, second.rows],
                     stride: left.stride,
                 };
-                let mut meanwhile = |part: usize| {
+                let mut meanwhile = |parts: Range<usize>| {
                     if let Some((places, column)) = &waiting {
-                        finished(before, places, *column, part);
+                        finished(before, places, *column, parts);
                     }
                 };
                 // SAFETY: `isa` found the instructions; every row reaches as far as asserted above; a pair has 32 lines
@@ -136,12 +137,12 @@ fn run<F: Finish>(
                     waiting = Some((places, column));
                     (sums, before) = (before, sums);
                 } else {
-                    (0..PARTS).for_each(|part| finished(sums, &places, column, part));
+                    finished(sums, &places, column, 0..PARTS);
                 }
             }
         }
         if let Some((places, column)) = &waiting {
-            (0..PARTS).for_each(|part| finished(before, places, *column, part));
+            finished(before, places, *column, 0..PARTS);
         }
     });
 }

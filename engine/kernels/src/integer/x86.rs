@@ -6,6 +6,7 @@ use super::left::TILE;
 use super::packed::STEP;
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// What `ldtilecfg` reads.
 #[repr(C, align(64))]
@@ -47,7 +48,7 @@ pub(super) unsafe fn tiles(
     rows: &Rows,
     columns: &Columns<'_>,
     sums: &mut Sums,
-    meanwhile: &mut dyn FnMut(usize),
+    meanwhile: &mut dyn FnMut(Range<usize>),
 ) {
     if *shape != rows.count {
         // SAFETY: the machine has tiles.
@@ -121,14 +122,13 @@ pub(super) unsafe fn tiles(
             lines = lines.add(2 * STEP / 4);
         }
         let done = (i + 1) * PARTS / steps.len();
-        while part < done {
-            meanwhile(part);
-            part += 1;
+        if part < done {
+            meanwhile(part..done);
+            part = done;
         }
     }
-    while part < PARTS {
-        meanwhile(part);
-        part += 1;
+    if part < PARTS {
+        meanwhile(part..PARTS);
     }
     let out = sums.0.as_mut_ptr();
     // SAFETY: the sums hold 32 rows of 128 bytes.
