@@ -164,6 +164,12 @@ pub fn quantize<T: Code>(
         let out = bytemuck::cast_slice_mut::<T, u8>(out);
         pool.for_each_piece(out, CHUNK, |i, piece| {
             let x = &x[i * CHUNK..][..piece.len()];
+            #[cfg(target_arch = "x86_64")]
+            if isa() >= Isa::Avx512 && whole_steps(scale) {
+                // SAFETY: `isa` found the instructions; the lengths are equal.
+                unsafe { to_bytes_avx512(x, scale, zero, (low, high), piece) };
+                return;
+            }
             dispatch(ToBytes { x, scale, zero, low, high, out: piece });
         });
         return Ok(());
@@ -207,6 +213,38 @@ struct ToBytes<'a> {
 /// Steps beyond which every code of a byte is cut.
 const MOST: f32 = 1e6;
 
+/// Whether a scale and its inverse are far from the ends of what floats hold.
+fn whole_steps(scale: f32) -> bool {
+    (1e-30..1e30).contains(&scale.abs())
+}
+
+/// As the loop of [`ToBytes`].
+///
+/// # Safety
+/// The machine has AVX-512; the slices are of one length.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn to_bytes_avx512(x: &[f32], scale: f32, zero: i32, (low, high): (i32, i32), out: &mut [u8]) {
+    use std::arch::x86_64::*;
+    let (by, inverse) = (_mm512_set1_ps(scale), _mm512_set1_ps(1.0 / scale));
+    let (least, most) = (_mm512_set1_ps(-MOST), _mm512_set1_ps(MOST));
+    let (zero, low, high) = (_mm512_set1_epi32(zero), _mm512_set1_epi32(low), _mm512_set1_epi32(high));
+    for (x, out) in x.chunks(LANES).zip(out.chunks_mut(LANES)) {
+        let mask = u16::MAX >> (LANES - x.len());
+        // SAFETY: what is beyond the mask is not touched.
+        let v = unsafe { _mm512_maskz_loadu_ps(mask, x.as_ptr()) };
+        let q = _mm512_max_ps(_mm512_min_ps(_mm512_mul_ps(v, inverse), most), least);
+        let q = _mm512_fmadd_ps(_mm512_fnmadd_ps(q, by, v), inverse, q);
+        let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(q, q);
+        let q = _mm512_maskz_mov_ps(number, q);
+        let steps = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(q, most), least));
+        let codes = _mm512_add_epi32(steps, zero);
+        let codes = _mm512_min_epi32(_mm512_max_epi32(codes, low), high);
+        // SAFETY: as above.
+        unsafe { _mm512_mask_cvtepi32_storeu_epi8(out.as_mut_ptr().cast(), mask, codes) };
+    }
+}
+
 impl Work for ToBytes<'_> {
     type Output = ();
 
@@ -217,7 +255,7 @@ impl Work for ToBytes<'_> {
         let least = V::splat(-MOST);
         // A product by the inverse, and what is missing of the quotient by the same, is the rounded quotient where
         // products are added without rounding between and nothing leaves the range of normal numbers.
-        let fused = isa() != Isa::Scalar && (1e-30..1e30).contains(&self.scale.abs());
+        let fused = isa() != Isa::Scalar && whole_steps(self.scale);
         let mut steps = [0f32; LANES];
         for (x, out) in self.x.chunks(LANES).zip(self.out.chunks_mut(LANES)) {
             let v = V::of(x);

@@ -1,13 +1,37 @@
 //! Poolings of bytes with the channels last.
 
 use crate::KernelError;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Isa, isa};
 use crate::isa::{Vector, Work, dispatch};
 use crate::scratch::with_scratch;
 use crate::window::Window;
 use oxidane_pool::Pool;
+use smallvec::SmallVec;
 
 /// Channels of an image whose mean one task finds.
 const CHANNELS: usize = 256;
+
+/// The largest bytes of the pixels that begin at `taps`.
+///
+/// # Safety
+/// The machine has AVX-512 BW; each pixel has as many bytes as the output.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn avx512(x: &[u8], taps: &[usize], signed: bool, out: &mut [u8]) {
+    use std::arch::x86_64::*;
+    for (i, out) in out.chunks_mut(64).enumerate() {
+        let mask = u64::MAX >> (64 - out.len());
+        let mut best = _mm512_set1_epi8(if signed { i8::MIN } else { 0 });
+        for tap in taps {
+            // SAFETY: the caller's promise; bytes beyond the mask are not touched.
+            let v = unsafe { _mm512_maskz_loadu_epi8(mask, x.as_ptr().add(tap + 64 * i).cast()) };
+            best = if signed { _mm512_max_epi8(best, v) } else { _mm512_max_epu8(best, v) };
+        }
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, best) };
+    }
+}
 
 /// The largest byte of each window over height and width of `batch` images; windows that lie in the padding alone give
 /// the smallest byte.
@@ -50,25 +74,23 @@ pub fn max_pool(
                 let shifted = place * w.strides[axis] + tap * w.dilations[axis];
                 shifted.checked_sub(w.begins[axis]).filter(|&at| at < size)
             };
+            let flip = if self.signed { 0x80 } else { 0 };
+            let mut taps: SmallVec<[usize; 16]> = SmallVec::new();
             for (ox, out) in self.out.chunks_exact_mut(channels).enumerate() {
-                let mut first = true;
+                taps.clear();
                 for ky in 0..self.window.kernel[0] {
                     let Some(y) = at(0, self.y, ky, height) else { continue };
-                    for kx in 0..self.window.kernel[1] {
-                        let Some(x) = at(1, ox, kx, width) else { continue };
-                        let from = &self.x[(y * width + x) * channels..][..channels];
-                        if std::mem::take(&mut first) {
-                            out.copy_from_slice(from);
-                        } else if self.signed {
-                            let pairs = out.iter_mut().zip(from);
-                            pairs.for_each(|(to, &v)| *to = (*to as i8).max(v as i8) as u8);
-                        } else {
-                            out.iter_mut().zip(from).for_each(|(to, &v)| *to = (*to).max(v));
-                        }
-                    }
+                    let inside = (0..self.window.kernel[1]).filter_map(|kx| at(1, ox, kx, width));
+                    taps.extend(inside.map(|x| (y * width + x) * channels));
                 }
-                if first {
-                    out.fill(if self.signed { 0x80 } else { 0 });
+                #[cfg(target_arch = "x86_64")]
+                if isa() >= Isa::Avx512 {
+                    // SAFETY: `isa` found the instructions; at each tap there are as many channels as in the output.
+                    unsafe { avx512(self.x, &taps, self.signed, out) };
+                    continue;
+                }
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = taps.iter().map(|tap| self.x[tap + i] ^ flip).max().unwrap_or(0) ^ flip;
                 }
             }
         }
