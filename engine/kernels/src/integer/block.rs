@@ -69,11 +69,14 @@ impl Blocks {
         #[cfg(target_arch = "x86_64")]
         {
             use super::x86;
-            // SAFETY: the caller's promises.
             match self.isa {
+                // SAFETY: the caller's promises.
                 Isa::Amx => return unsafe { x86::tiles(&mut self.shape, rows, columns, sums, meanwhile) },
+                // SAFETY: the caller's promises.
                 Isa::Vnni => return unsafe { x86::vnni(rows, columns, sums) },
+                // SAFETY: the caller's promises.
                 Isa::Avx512 => return unsafe { x86::avx512(rows, columns, sums) },
+                // SAFETY: the caller's promises.
                 Isa::Avx2 => return unsafe { x86::avx2(rows, columns, sums) },
                 _ => {}
             }

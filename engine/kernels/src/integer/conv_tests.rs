@@ -29,8 +29,8 @@ fn slow(case: &Case, x: &[i32], w: &[i32], x_zero: i32, bias: &[i32]) -> (usize,
     for n in 0..case.batch {
         for oy in 0..oh as i64 {
             for ox in 0..ow as i64 {
-                for o in 0..case.outputs {
-                    let mut sum = bias[o];
+                for (o, &bias) in bias.iter().enumerate() {
+                    let mut sum = bias;
                     for ky in 0..kh as i64 {
                         for kx in 0..kw as i64 {
                             let y = oy * case.strides[0] + ky * case.dilations[0] - case.pads[0];
