@@ -3,8 +3,9 @@
 use super::linear::{CODES, Rules, block_of, check_scales, dtype_or_none, quantized, without_axis};
 use crate::{Case, Draft, Form, Room, Step, attributes, floats, ints, noise, of_room};
 use oxidane_graph::{
-    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Signature, Type, Types, Unknown, kernel, shared,
+    Call, Dims, InferCtx, Kernel, Op, OpError, Param, Run, Signature, Type, Types, Unknown, kernel, shared,
 };
+use oxidane_kernels::quantize::{Grid, quantize};
 use oxidane_tensor::{CastRules, DType, Tensor};
 
 attributes! {
