@@ -1,5 +1,6 @@
 //! The table of scalar functions: every elementwise operator of one input, for every type that has it.
 
+use crate::isa::{LANES, Vector, Work, dispatch, functions};
 use crate::real::Real;
 use crate::{KernelError, Number};
 use half::{bf16, f16};
@@ -145,12 +146,12 @@ pub trait Operand: Number {
     /// # Errors
     /// When the function does not exist for the type.
     fn apply(function: Function, input: &[Self], output: &mut [Self]) -> Result<(), KernelError>;
-}
 
-/// `data[i] = function(data[i])`.
-pub fn apply_in_place(function: Function, data: &mut [f32]) {
-    let copy = data.to_vec();
-    run(function, &copy, data);
+    /// `data[i] = function(data[i])`.
+    ///
+    /// # Errors
+    /// As [`Operand::apply`].
+    fn apply_in_place(function: Function, data: &mut [Self]) -> Result<(), KernelError>;
 }
 
 #[inline(always)]
@@ -158,23 +159,6 @@ fn each<T: Copy>(input: &[T], output: &mut [T], f: impl Fn(T) -> T) {
     for (y, &x) in output.iter_mut().zip(input) {
         *y = f(x);
     }
-}
-
-/// Compiled once for each width of registers; `WIDE` keeps the two versions' closures apart, so that each has one
-/// caller and is inlined into its loop.
-fn run<R: Real>(function: Function, x: &[R], y: &mut [R]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2")]
-        fn wide<R: Real>(function: Function, x: &[R], y: &mut [R]) {
-            apply_real::<R, true>(function, x, y);
-        }
-        if std::is_x86_feature_detected!("avx2") {
-            // SAFETY: the machine has the feature.
-            return unsafe { wide(function, x, y) };
-        }
-    }
-    apply_real::<R, false>(function, x, y);
 }
 
 #[inline(always)]
@@ -188,9 +172,8 @@ fn softplus<R: Real>(x: R) -> R {
     R::larger(x, R::ZERO).plus(rest)
 }
 
-/// In the float itself; 16-bit floats come here as `f32`.
-#[inline(always)]
-fn apply_real<R: Real, const WIDE: bool>(function: Function, x: &[R], y: &mut [R]) {
+/// In the float itself, element by element.
+fn apply_real<R: Real>(function: Function, x: &[R], y: &mut [R]) {
     use Function as F;
     let of = |v: f32| R::of(f64::from(v));
     let (zero, one) = (R::ZERO, R::ONE);
@@ -312,31 +295,221 @@ fn hard_sigmoid<R: Real>(x: R, alpha: R, beta: R) -> R {
     if x > R::ONE { R::ONE } else { x }
 }
 
-macro_rules! reals {
-    ($($t:ty),*) => {$(
-        impl Operand for $t {
-            fn apply(function: Function, input: &[$t], output: &mut [$t]) -> Result<(), KernelError> {
-                run(function, input, output);
-                Ok(())
+impl Operand for f64 {
+    fn apply(function: Function, input: &[f64], output: &mut [f64]) -> Result<(), KernelError> {
+        apply_real(function, input, output);
+        Ok(())
+    }
+
+    fn apply_in_place(function: Function, data: &mut [f64]) -> Result<(), KernelError> {
+        let mut copy = [0.0; BLOCK];
+        for block in data.chunks_mut(BLOCK) {
+            let from = &mut copy[..block.len()];
+            from.copy_from_slice(block);
+            apply_real(function, from, block);
+        }
+        Ok(())
+    }
+}
+
+impl Operand for f32 {
+    fn apply(function: Function, input: &[f32], output: &mut [f32]) -> Result<(), KernelError> {
+        let n = input.len().min(output.len());
+        with_map(function, Apply::Apart(&input[..n], &mut output[..n]));
+        Ok(())
+    }
+
+    fn apply_in_place(function: Function, data: &mut [f32]) -> Result<(), KernelError> {
+        with_map(function, Apply::InPlace(data));
+        Ok(())
+    }
+}
+
+/// `data[i] = function(data[i])`, on the caller's thread: for kernels that finish rows while they are in the cache.
+pub fn apply_in_place(function: Function, data: &mut [f32]) {
+    with_map(function, Apply::InPlace(data));
+}
+
+/// A function of one number in vectors of them.
+pub(crate) trait Map: Copy + Send + Sync {
+    /// The function of each lane. `#[inline(always)]`, as all that runs in a [`Work`].
+    fn of<V: Vector>(self, x: V) -> V;
+}
+
+/// What is done with a function that is found out at run time.
+pub(crate) trait WithMap {
+    /// What it gives.
+    type Output;
+    /// Called with the function, once.
+    fn map<M: Map>(self, map: M) -> Self::Output;
+}
+
+/// A function that has no vectors: lane by lane.
+#[derive(Clone, Copy)]
+struct Lanes(fn(f32) -> f32);
+
+impl Map for Lanes {
+    #[inline(always)]
+    fn of<V: Vector>(self, x: V) -> V {
+        let mut lanes = [0f32; LANES];
+        x.put(&mut lanes);
+        lanes.iter_mut().for_each(|v| *v = self.0(*v));
+        V::of(&lanes)
+    }
+}
+
+/// Calls `then` with a function of the table as vectors, so that the choice is made outside of loops.
+pub(crate) fn with_map<W: WithMap>(function: Function, then: W) -> W::Output {
+    use Function as F;
+    // A type for each function, with its parameters as fields: `V` is the vector in the body.
+    macro_rules! map {
+        ($($field:ident),*; |$x:ident| $body:expr) => {{
+            #[derive(Clone, Copy)]
+            struct Here { $($field: f32),* }
+            impl Map for Here {
+                #[inline(always)]
+                fn of<V: Vector>(self, $x: V) -> V {
+                    $(let $field = V::splat(self.$field);)*
+                    $body
+                }
+            }
+            then.map(Here { $($field),* })
+        }};
+    }
+    match function {
+        F::Abs => map!(; |x| x.abs()),
+        F::Neg => map!(; |x| x.mul(V::splat(-1.0))),
+        // Zeros and NaN are their own square.
+        F::Sign => map!(; |x| {
+            let zero = V::zero();
+            let rest = V::select(x.below(zero), V::splat(-1.0), x.mul(x));
+            V::select(zero.below(x), V::splat(1.0), rest)
+        }),
+        F::Relu => map!(; |x| V::zero().max(x)),
+        F::Reciprocal => map!(; |x| V::splat(1.0).div(x)),
+        F::Clip { min, max } => {
+            let (min, max) = (min as f32, max as f32);
+            map!(min, max; |x| max.min(min.max(x)))
+        }
+        F::Shrink { bias, lambd } => map!(bias, lambd; |x| {
+            let low = V::select(x.below(V::zero().sub(lambd)), x.add(bias), V::zero());
+            V::select(lambd.below(x), x.sub(bias), low)
+        }),
+        F::Sqrt => map!(; |x| x.sqrt()),
+        F::Exp => map!(; |x| functions::exp(x)),
+        F::Log => map!(; |x| functions::ln(x)),
+        F::Sin => then.map(Lanes(f32::sin)),
+        F::Cos => then.map(Lanes(f32::cos)),
+        F::Tan => then.map(Lanes(f32::tan)),
+        F::Asin => then.map(Lanes(f32::asin)),
+        F::Acos => then.map(Lanes(f32::acos)),
+        F::Atan => then.map(Lanes(f32::atan)),
+        F::Sinh => then.map(Lanes(f32::sinh)),
+        F::Cosh => then.map(Lanes(f32::cosh)),
+        F::Asinh => then.map(Lanes(f32::asinh)),
+        F::Acosh => then.map(Lanes(f32::acosh)),
+        F::Atanh => then.map(Lanes(f32::atanh)),
+        F::Tanh => map!(; |x| functions::tanh(x)),
+        F::Erf => map!(; |x| functions::erf(x)),
+        F::Sigmoid => map!(; |x| functions::sigmoid(x)),
+        F::Softplus => map!(; |x| functions::softplus(x)),
+        F::Softsign => map!(; |x| x.div(V::splat(1.0).add(x.abs()))),
+        F::LeakyRelu { alpha } => map!(alpha; |x| V::select(x.below(V::zero()), x.mul(alpha), x)),
+        F::Elu { alpha } => map!(alpha; |x| {
+            V::select(x.below(V::zero()), alpha.mul(functions::exp_m1(x)), x)
+        }),
+        F::Selu { alpha, gamma } => map!(alpha, gamma; |x| {
+            gamma.mul(V::select(x.below(V::zero()), alpha.mul(functions::exp_m1(x)), x))
+        }),
+        F::Celu { alpha } => map!(alpha; |x| {
+            V::select(x.below(V::zero()), alpha.mul(functions::exp_m1(x.div(alpha))), x)
+        }),
+        F::Gelu => map!(; |x| functions::gelu(x)),
+        F::GeluTanh => map!(; |x| functions::gelu_tanh(x)),
+        F::HardSigmoid { alpha, beta } => map!(alpha, beta; |x| functions::hard_sigmoid(x, alpha, beta)),
+        F::HardSwish => map!(; |x| functions::hard_swish(x)),
+        F::Mish => map!(; |x| functions::mish(x)),
+        F::Swish { alpha } => map!(alpha; |x| functions::swish(x, alpha)),
+        F::ThresholdedRelu { alpha } => map!(alpha; |x| V::select(alpha.below(x), x, V::zero())),
+        F::Affine { alpha, beta } => map!(alpha, beta; |x| x.mul(alpha).add(beta)),
+        F::ScaledTanh { alpha, beta } => map!(alpha, beta; |x| alpha.mul(functions::tanh(beta.mul(x)))),
+        F::Ceil => map!(; |x| x.mul(V::splat(-1.0)).floor().mul(V::splat(-1.0))),
+        F::Floor => map!(; |x| x.floor()),
+        F::Round => map!(; |x| x.round()),
+    }
+}
+
+/// A function applied from one slice to another of the same length, or in place.
+enum Apply<'a> {
+    Apart(&'a [f32], &'a mut [f32]),
+    InPlace(&'a mut [f32]),
+}
+
+impl WithMap for Apply<'_> {
+    type Output = ();
+
+    fn map<M: Map>(self, map: M) {
+        let (from, to, count) = match self {
+            Apply::Apart(from, to) => (from.as_ptr(), to.as_mut_ptr(), from.len().min(to.len())),
+            Apply::InPlace(data) => (data.as_ptr(), data.as_mut_ptr(), data.len()),
+        };
+        dispatch(Each { map, from, to, count });
+    }
+}
+
+/// A function of `count` numbers at `from`, written to `to`, which is `from` or apart from it.
+struct Each<M> {
+    map: M,
+    from: *const f32,
+    to: *mut f32,
+    count: usize,
+}
+
+impl<M: Map> Work for Each<M> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Each { map, from, to, count } = self;
+        let whole = count / LANES * LANES;
+        // SAFETY: `from` can be read and `to` be written for `count` numbers, as `Apply` has them from slices; every
+        // vector is read before it is written, so that they may be the same.
+        unsafe {
+            for at in (0..whole).step_by(LANES) {
+                map.of(V::load(from.add(at))).store(to.add(at));
+            }
+            let rest = count - whole;
+            if rest > 0 {
+                map.of(V::load_first(from.add(whole), rest)).store_first(to.add(whole), rest);
             }
         }
-    )*};
+    }
 }
-reals!(f32, f64);
 
-/// Elements that are widened at a time, on the stack.
+/// Elements that are widened or copied at a time, on the stack.
 const BLOCK: usize = 512;
 
 macro_rules! halves {
     ($($t:ty),*) => {$(
         impl Operand for $t {
             fn apply(function: Function, input: &[$t], output: &mut [$t]) -> Result<(), KernelError> {
-                let (mut x, mut y) = ([0f32; BLOCK], [0f32; BLOCK]);
+                let mut wide = [0f32; BLOCK];
                 for (from, to) in input.chunks(BLOCK).zip(output.chunks_mut(BLOCK)) {
                     let n = from.len().min(to.len());
-                    x.iter_mut().zip(&from[..n]).for_each(|(w, v)| *w = v.wide());
-                    run(function, &x[..n], &mut y[..n]);
-                    to[..n].iter_mut().zip(&y).for_each(|(v, &w)| *v = <$t>::narrow(w));
+                    <$t>::wide_row(&from[..n], &mut wide[..n]);
+                    apply_in_place(function, &mut wide[..n]);
+                    <$t>::narrow_row(&wide[..n], &mut to[..n]);
+                }
+                Ok(())
+            }
+
+            fn apply_in_place(function: Function, data: &mut [$t]) -> Result<(), KernelError> {
+                let mut wide = [0f32; BLOCK];
+                for block in data.chunks_mut(BLOCK) {
+                    let wide = &mut wide[..block.len()];
+                    <$t>::wide_row(block, wide);
+                    apply_in_place(function, wide);
+                    <$t>::narrow_row(wide, block);
                 }
                 Ok(())
             }
@@ -373,6 +546,16 @@ macro_rules! integers {
                         let dtype = <$t as oxidane_tensor::Element>::DTYPE;
                         return Err(KernelError::Type(format!("{other:?} has no kernel for {dtype}; cast to a float type first")));
                     }
+                }
+                Ok(())
+            }
+
+            fn apply_in_place(function: Function, data: &mut [$t]) -> Result<(), KernelError> {
+                let mut copy = [0; BLOCK];
+                for block in data.chunks_mut(BLOCK) {
+                    let from = &mut copy[..block.len()];
+                    from.copy_from_slice(block);
+                    <$t>::apply(function, from, block)?;
                 }
                 Ok(())
             }

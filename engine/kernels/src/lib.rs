@@ -10,7 +10,6 @@ pub mod blocked;
 pub mod contract;
 pub mod conv;
 pub mod conv_transpose;
-mod curves;
 pub mod deform;
 mod error;
 pub mod fold;
@@ -45,7 +44,7 @@ mod walk;
 pub mod window;
 
 pub use error::KernelError;
-pub use function::{Function, Operand};
+pub use function::{Function, Operand, apply_in_place};
 pub use number::Number;
 pub use real::{Float, Real};
 pub use scalar::Scalar;

@@ -40,13 +40,8 @@ pub fn function_in_place<T: Operand>(
 ) -> Result<(), KernelError> {
     T::apply(function, &[], &mut [])?;
     pool.for_each_piece(data, CHUNK, |_, piece| {
-        let mut copy = [T::ZERO; BLOCK];
-        for block in piece.chunks_mut(BLOCK) {
-            let from = &mut copy[..block.len()];
-            from.copy_from_slice(block);
-            let done = T::apply(function, from, block);
-            debug_assert!(done.is_ok());
-        }
+        let done = T::apply_in_place(function, piece);
+        debug_assert!(done.is_ok());
     });
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::gather::resolve;
 use crate::softmax::around;
 use crate::{KernelError, Number};
 use oxidane_pool::Pool;
-use oxidane_tensor::element_count;
+use oxidane_tensor::{Shape, element_count};
 use smallvec::SmallVec;
 
 /// Elements that a task copies at least.
@@ -100,7 +100,7 @@ pub enum PadMode {
 ///
 /// # Errors
 /// When there is not one pair an axis, more is taken away than there is, or the result is too large.
-pub fn padded_shape(shape: &[usize], pads: &[(i64, i64)]) -> Result<Vec<usize>, KernelError> {
+pub fn padded_shape(shape: &[usize], pads: &[(i64, i64)]) -> Result<Shape, KernelError> {
     let bad = || KernelError::Shape(format!("pads {pads:?} do not fit shape {shape:?}"));
     if shape.len() != pads.len() {
         return Err(bad());
@@ -109,7 +109,7 @@ pub fn padded_shape(shape: &[usize], pads: &[(i64, i64)]) -> Result<Vec<usize>, 
         let size = i64::try_from(size).ok()?;
         usize::try_from(size.checked_add(before)?.checked_add(after)?).ok()
     });
-    let sizes: Option<Vec<usize>> = sizes.collect();
+    let sizes: Option<Shape> = sizes.collect();
     let sizes = sizes.ok_or_else(bad)?;
     element_count(&sizes)?;
     Ok(sizes)
@@ -140,16 +140,9 @@ pub fn pad<T: Clone + Send + Sync>(
             "{mode:?} padding of shape {shape:?}, which has no elements"
         )));
     }
-    // For each axis, where each output position comes from in the input.
-    let sources: Vec<Vec<Option<usize>>> = shape
-        .iter()
-        .zip(pads)
-        .zip(&target)
-        .map(|((&size, &(before, _)), &long)| {
-            (0..long).map(|i| source(mode, (i as i64).saturating_sub(before), size)).collect()
-        })
-        .collect();
-    let Some((line, outer)) = sources.split_last() else {
+    // Where an output position of an axis comes from in the input.
+    let from = |axis: usize, i: usize| source(mode, (i as i64).saturating_sub(pads[axis].0), shape[axis]);
+    let Some((&width, outer)) = target.split_last() else {
         output[0] = input[0].clone();
         return Ok(());
     };
@@ -157,7 +150,6 @@ pub fn pad<T: Clone + Send + Sync>(
     for i in (1..shape.len()).rev() {
         steps[i - 1] = usize::saturating_mul(steps[i], shape[i]);
     }
-    let width = line.len();
     // The stretch of a line that is copied as it is.
     let before = pads[shape.len() - 1].0;
     let own = shape[shape.len() - 1];
@@ -169,9 +161,9 @@ pub fn pad<T: Clone + Send + Sync>(
         for (j, to) in piece.chunks_mut(width).enumerate() {
             let mut row = i * rows + j;
             let mut base = Some(0);
-            for (axis, from) in outer.iter().enumerate().rev() {
-                let here = from[row % from.len()];
-                row /= from.len();
+            for (axis, &long) in outer.iter().enumerate().rev() {
+                let here = from(axis, row % long);
+                row /= long;
                 base = base.zip(here).map(|(b, h)| b + h * steps[axis]);
             }
             let Some(base) = base else {
@@ -180,7 +172,7 @@ pub fn pad<T: Clone + Send + Sync>(
             };
             to[first..first + middle].clone_from_slice(&input[base + skip..][..middle]);
             for k in (0..first).chain(first + middle..width) {
-                to[k] = line[k].map_or_else(|| value.clone(), |x| input[base + x].clone());
+                to[k] = from(outer.len(), k).map_or_else(|| value.clone(), |x| input[base + x].clone());
             }
         }
     });

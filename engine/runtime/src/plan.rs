@@ -195,7 +195,9 @@ impl Plan {
                 // Types were set when the outer walk went through the body; this walk finds constants again.
                 let mut body = body;
                 inner.graph(&mut body);
-                match Plan::bind(body, &inner) {
+                let expanded = oxidane_ops::expansion::expand(&mut body, inner)
+                    .map_err(|error| Problems::from(Problem::at("model", error)));
+                match expanded.and_then(|inner| Plan::bind(body, &inner)) {
                     Ok(plan) => plans.push(plan),
                     Err(inner) => {
                         let step = graph.body_path(id, k);

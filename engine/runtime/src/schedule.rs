@@ -120,11 +120,10 @@ pub(crate) fn run(
     outputs: &mut Vec<Datum>,
     memory: &MemoryPlan,
     context: &Context<'_>,
-    parallel: bool,
 ) -> Result<(), Problem> {
     let _entered = plan.memory.enter();
     let task = Task { plan, memory, context };
-    let result = if parallel && plan.branches && context.pool.width() > 1 {
+    let result = if plan.branches && context.pool.width() > 1 {
         task.dataflow(&state)
     } else {
         let mut hands = plan.states.hands();
@@ -335,8 +334,7 @@ impl Host for StepHost<'_> {
         let mut outputs = inputs;
         let memory = plan.memory_plan(&plan.unbound());
         let step = || self.task.plan.graph().body_path(self.step.node, body);
-        run(plan, state, &mut outputs, &memory, context, false)
-            .map_err(|p| OpError::inside(p.inside(&step())))?;
+        run(plan, state, &mut outputs, &memory, context).map_err(|p| OpError::inside(p.inside(&step())))?;
         Ok(outputs)
     }
 }

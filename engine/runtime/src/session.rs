@@ -153,7 +153,7 @@ impl Session {
         self.check_memory(&memory)?;
         let context = Context::new(&self.pool, self.limits, options.cancel, options.observer);
         let state = schedule::begin(&self.plan, inputs.iter_mut().map(Option::take));
-        let result = schedule::run(&self.plan, state, outputs, &memory, &context, true);
+        let result = schedule::run(&self.plan, state, outputs, &memory, &context);
         if result.is_err() {
             outputs.clear();
         }

@@ -1,5 +1,6 @@
 use crate::{Buffer, DType, Element, Shape, Strides, TensorError, element_count, row_major};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -366,8 +367,8 @@ impl Tensor {
         })
     }
 
-    /// The same elements in the same order under another shape; a view where the tensor is dense, or where only
-    /// dimensions of size 1 come and go.
+    /// The same elements in the same order under another shape; a view where strides can say so, as they can
+    /// for a dense tensor, and where dimensions are split or only those that lie dense in each other are joined.
     ///
     /// # Errors
     /// When the number of elements differs, or there is no memory for a copy.
@@ -382,7 +383,7 @@ impl Tensor {
         }
         let base = if self.is_contiguous() {
             self.clone()
-        } else if let Some(strides) = self.strides_without_ones(shape) {
+        } else if let Some(strides) = self.strides_under(shape) {
             return Ok(Tensor { shape: shape.into(), strides, ..self.clone() });
         } else {
             self.to_dense()?
@@ -390,15 +391,49 @@ impl Tensor {
         Ok(Tensor { shape: shape.into(), strides: row_major(shape), ..base })
     }
 
-    /// The strides under `shape`, where that has the same sizes in the same order but for ones.
-    fn strides_without_ones(&self, shape: &[usize]) -> Option<Strides> {
-        let mut own = self.shape.iter().zip(&self.strides).filter(|(size, _)| **size != 1);
-        let strides = shape.iter().map(|&size| match size {
-            1 => Some(1),
-            _ => own.next().filter(|(own, _)| **own == size).map(|(_, &stride)| stride),
-        });
-        let strides = strides.collect::<Option<Strides>>()?;
-        own.next().is_none().then_some(strides)
+    /// The strides under another shape of as many elements, where there are such.
+    fn strides_under(&self, shape: &[usize]) -> Option<Strides> {
+        if self.is_empty() {
+            return None;
+        }
+        let own: SmallVec<[(usize, isize); 6]> = self
+            .shape
+            .iter()
+            .copied()
+            .zip(self.strides.iter().copied())
+            .filter(|(size, _)| *size != 1)
+            .collect();
+        let mut strides = Strides::from_elem(1, shape.len());
+        let (mut from, mut to) = (0, 0);
+        while to < shape.len() {
+            if shape[to] == 1 {
+                to += 1;
+                continue;
+            }
+            // The fewest dimensions of either side that hold as many elements.
+            let start = to;
+            let (mut count, mut held) = (shape[to], own.get(from)?.0);
+            (to, from) = (to + 1, from + 1);
+            while count != held {
+                if count < held {
+                    count *= shape.get(to)?;
+                    to += 1;
+                } else {
+                    let &(size, stride) = own.get(from)?;
+                    if own[from - 1].1 != stride.wrapping_mul(size as isize) {
+                        return None;
+                    }
+                    held *= size;
+                    from += 1;
+                }
+            }
+            let mut stride = own[from - 1].1;
+            for axis in (start..to).rev() {
+                strides[axis] = stride;
+                stride = stride.wrapping_mul(shape[axis] as isize);
+            }
+        }
+        Some(strides)
     }
 
     /// The dimensions in another order: dimension `i` of the result is `order[i]` of this tensor. A view.

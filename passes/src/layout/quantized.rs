@@ -67,7 +67,7 @@ impl Rule for OnCodes {
 
     fn roots(&self) -> &[&'static str] {
         match self {
-            OnCodes::ConvInput => &["QuantizedConv"],
+            OnCodes::ConvInput => &["oxidane.QuantizedConv"],
             OnCodes::MaxPool => &["MaxPool"],
             _ => &["QuantizeLinear"],
         }

@@ -6,8 +6,7 @@
 #[path = "../tests/structures/mod.rs"]
 mod structures;
 
-use oxidane::{Level, Model, RunOptions, Session, SessionOptions, npz};
-use std::path::Path;
+use oxidane::{Level, RunOptions, Session, SessionOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use structures::Structure;
@@ -31,8 +30,7 @@ fn main() {
         }
     }
     for name in ["silero-vad", "magika"].into_iter().filter(|name| wanted(name)) {
-        let Some(structure) = bundled(name) else { continue };
-        compare(name, &structure, seconds, 1.0);
+        compare(name, &structures::bundled(name), seconds, 1.0);
     }
     println!(
         "\n{:<28} {:>10} {:>10} {:>7} {:>7}",
@@ -49,17 +47,6 @@ fn main() {
             callers(what, &structure, seconds);
         }
     }
-}
-
-/// A model of the repository, with the inputs that lie beside it.
-fn bundled(name: &'static str) -> Option<Structure> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models").join(name);
-    let model = Model::open(folder.join("model.onnx")).ok()?;
-    let arrays = npz::read_npz(folder.join("input.npz")).ok()?;
-    let session = model.session().ok()?;
-    let of = |name: &str| arrays.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone().into());
-    let inputs = session.inputs().iter().map(|port| of(&port.name)).collect();
-    Some(Structure { name, model, inputs })
 }
 
 fn session(structure: &Structure, threads: usize) -> Session {

@@ -465,10 +465,9 @@ unsafe fn of_size<V: Vector, const R: usize, const C: usize>(
             1 => tile::<V, R, C, 2>(depth, a, b, step),
             _ => tile::<V, R, C, 1>(depth, a, b, step),
         };
-        for r in 0..R {
-            for c in 0..C {
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (c, mut v) in sums.into_iter().enumerate() {
                 let to = to[r].add(c * LANES);
-                let mut v = sums[r][c];
                 if let Some(by) = write.by {
                     v = v.mul(V::splat(by[r]));
                 }

@@ -1,6 +1,6 @@
 //! Rows of scores made into shares by vectors.
 
-use crate::curves::tanh;
+use crate::isa::functions::tanh;
 use crate::isa::{LANES, Vector};
 use std::ops::Range;
 

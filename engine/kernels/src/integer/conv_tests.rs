@@ -177,3 +177,80 @@ fn zero_points_off_the_middle_have_another_form() {
     assert!(conv.run(&pool, 1, &[0; 16], Some(&[0; 8]), &mut [0; 8]).is_err());
     assert!(conv.run(&pool, 1, &[0; 16], None, &mut [0; 8]).is_ok());
 }
+
+/// `cargo test --release -p oxidane-kernels --lib speed_of_convolutions -- --ignored --nocapture`: ResNet-50.
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_convolutions() {
+    let pool = Pool::sequential();
+    let mut total = 0.0;
+    for (c, h, o, k, s, add, count) in [
+        (3, 224, 64, 7, 2, false, 1),
+        (64, 56, 64, 1, 1, false, 1),
+        (64, 56, 64, 3, 1, false, 3),
+        (64, 56, 256, 1, 1, false, 1),
+        (64, 56, 256, 1, 1, true, 3),
+        (256, 56, 64, 1, 1, false, 2),
+        (256, 56, 128, 1, 1, false, 1),
+        (128, 56, 128, 3, 2, false, 1),
+        (256, 56, 512, 1, 2, false, 1),
+        (128, 28, 512, 1, 1, true, 4),
+        (512, 28, 128, 1, 1, false, 3),
+        (128, 28, 128, 3, 1, false, 3),
+        (512, 28, 256, 1, 1, false, 1),
+        (256, 28, 256, 3, 2, false, 1),
+        (512, 28, 1024, 1, 2, false, 1),
+        (256, 14, 1024, 1, 1, true, 6),
+        (1024, 14, 256, 1, 1, false, 5),
+        (256, 14, 256, 3, 1, false, 5),
+        (1024, 14, 512, 1, 1, false, 1),
+        (512, 14, 512, 3, 2, false, 1),
+        (1024, 14, 2048, 1, 2, false, 1),
+        (512, 7, 2048, 1, 1, true, 3),
+        (2048, 7, 512, 1, 1, false, 2),
+        (512, 7, 512, 3, 1, false, 2),
+    ] {
+        let pad = (k as i64 - 1) / 2;
+        let window = Window::new(&[k, k], &[s, s], &[], &[pad; 4]).unwrap();
+        let weights = noise(o * c * k * k, 3);
+        let coding = Coding { scale: 0.02, zero: 0, signed: false };
+        let middle = Coding { scale: 0.02, zero: 120, signed: false };
+        let convs: Vec<Conv> = (0..count)
+            .map(|_| {
+                let spec = ConvSpec {
+                    input: [c, h, h],
+                    channels_last: c > 3,
+                    window: &window,
+                    weights: (&weights, true),
+                    outputs: o,
+                    scales: &[0.001],
+                    zeros: &[0],
+                    bias: &[],
+                    codings: (coding, coding),
+                    rectified: false,
+                    addend: add.then_some((middle, coding)),
+                };
+                Conv::new(&spec).unwrap().unwrap()
+            })
+            .collect();
+        let mut x = noise(c * h * h + 64, 4);
+        let x = &aligned(&mut x)[..c * h * h];
+        let [oh, ow, _] = convs[0].output();
+        let (mut out, mut other) = (vec![0; oh * ow * o + 64], noise(oh * ow * o + 64, 5));
+        let (out, other) = (&mut aligned(&mut out)[..oh * ow * o], &aligned(&mut other)[..oh * ow * o]);
+        let mut best = f64::MAX;
+        let flush: Vec<u8> = vec![1; 8 << 20];
+        for _ in 0..30 {
+            std::hint::black_box(flush.iter().step_by(64).map(|&v| u64::from(v)).sum::<u64>());
+            let start = std::time::Instant::now();
+            for conv in &convs {
+                conv.run(&pool, 1, x, add.then_some(other), out).unwrap();
+            }
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        total += best;
+        let rate = (count * c * k * k * oh * ow * o) as f64 / best / 1e9;
+        println!("{c}x{h} to {o}, {k}x{k}/{s}, {count} times: {:.0} us, {rate:.0} GMAC/s", best * 1e6);
+    }
+    println!("all: {:.2} ms", total * 1e3);
+}

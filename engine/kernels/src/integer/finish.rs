@@ -283,6 +283,7 @@ impl Codes<'_> {
             let (least, largest) = (_mm512_set1_ps(addend.bounds.0), _mm512_set1_ps(addend.bounds.1));
             let (worth, theirs) = (_mm512_set1_ps(addend.worth.0), _mm512_set1_ps(addend.worth.1));
             let offset = _mm512_set1_ps(addend.offset);
+            let rounding = _mm512_set1_ps(12_582_912.0);
             let flip_addend = _mm256_set1_epi8(addend.flip as i8);
             for (rows, places) in part.rows.chunks_exact(2).zip(part.places.chunks_exact(2)) {
                 if places[0] == NOWHERE && places[1] == NOWHERE {
@@ -307,9 +308,9 @@ impl Codes<'_> {
                             };
                             let b = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(part));
                             let b = _mm512_fmadd_ps(b, theirs, offset);
-                            let mine =
-                                _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v);
-                            let mine = _mm512_max_ps(_mm512_min_ps(mine, largest), least);
+                            // Cut to fewer than 2^22 first, numbers are rounded by what is added and taken away.
+                            let mine = _mm512_max_ps(_mm512_min_ps(v, largest), least);
+                            let mine = _mm512_sub_ps(_mm512_add_ps(mine, rounding), rounding);
                             v = _mm512_fmadd_ps(mine, worth, b);
                         }
                         // Numbers that are too small come out as the smallest whole one.

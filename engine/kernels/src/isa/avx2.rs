@@ -246,6 +246,7 @@ impl Vector for Avx2 {
         unsafe { largest(_mm256_max_ps(self.0, self.1)) }
     }
 
+    #[allow(clippy::needless_range_loop, reason = "indices into several arrays are worked out")]
     #[inline(always)]
     fn transpose(rows: [Avx2; LANES]) -> [Avx2; LANES] {
         let mut turned = rows;
@@ -271,6 +272,7 @@ impl Vector for Avx2 {
 ///
 /// # Safety
 /// The machine has AVX2.
+#[allow(clippy::needless_range_loop, reason = "indices into several arrays are worked out")]
 #[inline(always)]
 unsafe fn transpose8(mut v: [__m256; 8]) -> [__m256; 8] {
     // Loops instead of `from_fn`, which need not be inlined and then lacks the features.

@@ -145,6 +145,7 @@ impl Vector for Avx512 {
         }
     }
 
+    #[allow(clippy::needless_range_loop, reason = "indices into several arrays are worked out")]
     #[inline(always)]
     fn transpose(rows: [Avx512; LANES]) -> [Avx512; LANES] {
         // Loops instead of `map` and `from_fn`, which need not be inlined and then lack the features.

@@ -65,7 +65,7 @@ pub(super) fn recurrent(
             f: activations[d * defaults.len()],
             g: activations[d * defaults.len() + defaults.len().min(2) - 1],
             h: activations[(d + 1) * defaults.len() - 1],
-            clip: layer.clip.filter(|&c| c > 0.0).map(|c| f64::from(c)),
+            clip: layer.clip.filter(|&c| c > 0.0).map(f64::from),
             r: &rs[d * width * hidden..(d + 1) * width * hidden],
             recurrent_bias: bias.map(|b| &b[width..]),
             p: peepholes.as_ref().map(|p| &p[d * 3 * hidden..(d + 1) * 3 * hidden]),

@@ -9,7 +9,7 @@ use super::plain::activate;
 use super::relay::{PARTS, Relay};
 use super::{Activation, Cell, Direction, Recurrence, RecurrentInputs, Sizes};
 use crate::KernelError;
-use crate::curves::{sigmoid, tanh};
+use crate::isa::functions::{sigmoid, tanh};
 use crate::isa::{LANES, Vector, Work, dispatch};
 use crate::panel::{ROWS, tile};
 use crate::scratch::with_scratch;

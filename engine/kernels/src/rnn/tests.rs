@@ -112,7 +112,14 @@ fn close(found: &Tensor, want: &[f64], tolerance: f64) {
 
 fn check(cell: Cell, direction: Direction, (s, b, i, h): (usize, usize, usize, usize), full: bool) {
     let (d, g) = (direction.count(), cell.gates());
-    let (x, w, r) = (random(&[s, b, i], 1), random(&[d, g * h, i], 2), random(&[d, g * h, h], 3));
+    // Weights of many units are small, so that steps do not blow roundings up.
+    let small = (6.0 / h as f64).sqrt().min(1.0);
+    let scaled = |shape: &[usize], seed| {
+        let values: Vec<f64> =
+            random(shape, seed).slice::<f64>().unwrap().iter().map(|v| v * small).collect();
+        Tensor::new(shape, &values).unwrap()
+    };
+    let (x, w, r) = (random(&[s, b, i], 1), scaled(&[d, g * h, i], 2), scaled(&[d, g * h, h], 3));
     let (bias, h0, c0) = (random(&[d, 2 * g * h], 4), random(&[d, b, h], 5), random(&[d, b, h], 6));
     let p = random(&[d, 3 * h], 7);
     let lens: Vec<i32> = (0..b).map(|n| ((n * 3 + 1) % (s + 1)) as i32).collect();
@@ -155,9 +162,40 @@ fn check(cell: Cell, direction: Direction, (s, b, i, h): (usize, usize, usize, u
     };
     let out = recurrent(&Pool::sequential(), &layer, &small).unwrap();
     close(&out.y, &y, 1e-5);
+    close(&out.y_h, &yh, 1e-5);
+    if let Some(c) = &out.y_c {
+        close(c, &yc, 1e-5);
+    }
+    // Weights that were packed before, and more threads, give the same bits.
+    let packed = Packed::new(&layer, &w32, &r32).unwrap();
+    for width in [2, 3, 5] {
+        let pool = Pool::new(width);
+        let allocate = |_, dtype, shape: &[usize]| -> Result<TensorMut, KernelError> {
+            let mut out = TensorMut::zeroed(dtype, shape)?;
+            out.slice_mut::<f32>()?.fill(f32::NAN);
+            Ok(out)
+        };
+        let again = recurrent_with(&pool, &layer, &small, packed.as_ref(), allocate, &|| true).unwrap();
+        assert_eq!(again.y.slice::<f32>().unwrap(), out.y.slice::<f32>().unwrap());
+        assert_eq!(again.y_h.slice::<f32>().unwrap(), out.y_h.slice::<f32>().unwrap());
+        assert_eq!(
+            again.y_c.as_ref().map(|c| c.slice::<f32>().unwrap()),
+            out.y_c.as_ref().map(|c| c.slice::<f32>().unwrap())
+        );
+    }
     // The batch first gives the same, turned.
-    layer.batch_first = true;
     let turn = |t: &Tensor| t.permute(&[1, 0, 2]).unwrap();
+    let (xt, ht, ct) = (turn(&x32), turn(&h32), turn(&c32));
+    layer.batch_first = true;
+    let turned = RecurrentInputs {
+        x: &xt,
+        initial_h: inputs.initial_h.map(|_| &ht),
+        initial_c: inputs.initial_c.map(|_| &ct),
+        ..small
+    };
+    let out = recurrent(&Pool::new(2), &layer, &turned).unwrap();
+    close(&out.y.permute(&[1, 2, 0, 3]).unwrap().to_dense().unwrap(), &y, 1e-5);
+    close(&turn(&out.y_h).to_dense().unwrap(), &yh, 1e-5);
     let (xt, ht, ct) = (turn(&x), turn(&h0), turn(&c0));
     let turned = RecurrentInputs {
         x: &xt,
@@ -188,6 +226,21 @@ fn agrees_with_the_equations() {
                 }
             }
         }
+    }
+}
+
+/// Sizes at which threads share the units of a step, the rows of a batch, or both directions.
+#[test]
+fn agrees_with_the_equations_where_threads_share() {
+    for cell in [
+        Cell::Rnn,
+        Cell::Lstm { input_forget: false },
+        Cell::Gru { linear_before_reset: false },
+        Cell::Gru { linear_before_reset: true },
+    ] {
+        check(cell, Direction::Forward, (9, 2, 30, 203), true);
+        check(cell, Direction::Bidirectional, (7, 17, 40, 75), false);
+        check(cell, Direction::Reverse, (40, 45, 33, 17), true);
     }
 }
 

@@ -1,7 +1,7 @@
 //! [Attention](https://onnx.ai/onnx/operators/onnx__Attention.html): scaled dot-product attention with a cache.
 
 use super::expand;
-use super::layout::{Layout, cat, compute};
+use super::layout::{Layout, cat, compute, side};
 use crate::formula::Formula;
 use crate::{Case, Form, Room, Step, attributes, bools, floats, ints, noise, noise_of, of_room, types};
 use oxidane_graph::{
@@ -226,7 +226,7 @@ impl Attention {
             None => None,
         };
         let scale = f64::from(self.scale.unwrap_or(1.0 / (ql.size as f32).sqrt()));
-        let (mut q, mut k, v) = (compute::<T>(&q)?, compute::<T>(&k)?, compute::<T>(&v)?);
+        let (mut q, mut k, v) = (side::<T>(&ql, &q)?, side::<T>(&kl, &k)?, side::<T>(&vl, &v)?);
         let mut factor = T::of(match self.scale {
             None if size_of::<T>() > 4 => 1.0 / (ql.size as f64).sqrt(),
             _ => scale,
@@ -242,11 +242,12 @@ impl Attention {
             }
             factor = T::of(1.0);
         }
+        // Heads of a row side by side even where the shape puts heads first: what comes next turns them back.
         let shape: Vec<usize> = match flat {
             true => vec![ql.batch, ql.rows, element_count(&[ql.heads, vl.size])?],
-            false => vec![ql.batch, ql.heads, ql.rows, vl.size],
+            false => vec![ql.batch, ql.rows, ql.heads, vl.size],
         };
-        let placed = Layout { size: vl.size, ..ql };
+        let placed = Layout { size: vl.size, flat: true, ..ql };
         let call = loops::Attention {
             batches: ql.batch,
             heads: ql.heads,
@@ -255,9 +256,9 @@ impl Attention {
             keys: kl.rows,
             size: ql.size,
             value_size: vl.size,
-            query: ql.heads(q.slice()?),
-            key: kl.heads(k.slice()?),
-            value: vl.heads(v.slice()?),
+            query: ql.heads(&q)?,
+            key: kl.heads(&k)?,
+            value: vl.heads(&v)?,
             scale: factor,
             cap: T::of(self.softcap.into()),
             bias,
@@ -283,7 +284,8 @@ impl Attention {
         let go_on = || host.checkpoint().is_ok();
         loops::attention(run.pool(), &call, out.slice_mut()?, placed.steps(), scores, &go_on)?;
         run.checkpoint()?;
-        run.set(0, out.freeze().cast(dtype, CastRules::default())?);
+        let out = out.freeze().cast(dtype, CastRules::default())?;
+        run.set(0, if flat { out } else { out.permute(&[0, 2, 1, 3])? });
         if let Some((_, tensor)) = seen {
             run.set(3, tensor.freeze().cast(dtype, CastRules::default())?);
         }

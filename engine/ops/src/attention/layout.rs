@@ -2,7 +2,7 @@
 
 use oxidane_graph::{OpError, Run};
 use oxidane_kernels::attention::{Compute, Heads};
-use oxidane_tensor::{CastRules, Tensor};
+use oxidane_tensor::{CastRules, Element, Tensor};
 
 /// The sizes of a tensor of heads.
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +43,23 @@ impl Layout {
         (self.heads * self.rows * self.size, head, row)
     }
 
-    /// The dense elements of such a tensor as heads.
-    pub(super) fn heads<'a, T>(&self, data: &'a [T]) -> Heads<'a, T> {
-        let (batch, head, row) = self.steps();
-        Heads { data, batch, head, row }
+    /// The elements of such a tensor as heads, where they lie: see [`side`].
+    pub(super) fn heads<'a, T: Compute>(&self, tensor: &'a Tensor) -> Result<Heads<'a, T>, OpError> {
+        let Some((data, (batch, head, row))) = self.strided(tensor) else {
+            let (batch, head, row) = self.steps();
+            return Ok(Heads { data: tensor.slice()?, batch, head, row });
+        };
+        Ok(Heads { data, batch, head, row })
+    }
+
+    /// The elements from the first on and the steps of a tensor whose heads are each dense.
+    fn strided<'a, T: Element>(&self, tensor: &'a Tensor) -> Option<(&'a [T], (usize, usize, usize))> {
+        let (data, offset) = tensor.storage()?;
+        let step = |axis: usize| tensor.strides().get(axis).and_then(|&s| usize::try_from(s).ok());
+        let last = tensor.rank().checked_sub(1)?;
+        let dense = tensor.shape()[last] <= 1 || step(last)? == 1;
+        let steps = if self.flat { (step(0)?, self.size, step(1)?) } else { (step(0)?, step(1)?, step(2)?) };
+        dense.then_some((data.get(offset..)?, steps))
     }
 
     /// A view of rank 4 of such a tensor.
@@ -59,10 +72,22 @@ impl Layout {
     }
 }
 
+/// The tensor in the type that attention is computed in, as [`Layout::heads`] takes it: a view stays one where its
+/// heads are dense.
+pub(super) fn side<T: Compute>(layout: &Layout, tensor: &Tensor) -> Result<Tensor, OpError> {
+    match layout.strided::<T>(tensor) {
+        Some(_) => Ok(tensor.clone()),
+        None => compute::<T>(tensor),
+    }
+}
+
 /// The tensor dense and in the type that attention is computed in.
 pub(super) fn compute<T: Compute>(tensor: &Tensor) -> Result<Tensor, OpError> {
     Ok(tensor.cast(T::DTYPE, CastRules::default())?.to_dense()?)
 }
+
+/// Bytes that a task copies at least.
+const COPY: usize = 256 << 10;
 
 /// What was kept, `[batch, head, row, element]`, and behind it the new rows, in memory of output `output`.
 pub(super) fn cat(run: &Run<'_>, output: usize, past: &Tensor, new: &Tensor) -> Result<Tensor, OpError> {
@@ -80,11 +105,17 @@ pub(super) fn cat(run: &Run<'_>, output: usize, past: &Tensor, new: &Tensor) -> 
     let pairs = shape[0] * shape[1];
     let (a, b) = (past.dense_bytes().unwrap_or_default(), new.dense_bytes().unwrap_or_default());
     let (wide, narrow) = (a.len() / pairs.max(1), b.len() / pairs.max(1));
-    if wide + narrow > 0 {
-        for (i, to) in out.as_bytes_mut().chunks_exact_mut(wide + narrow).enumerate() {
-            to[..wide].copy_from_slice(&a[i * wide..][..wide]);
-            to[wide..].copy_from_slice(&b[i * narrow..][..narrow]);
-        }
+    let pair = wide + narrow;
+    if pair > 0 {
+        // A task copies several short pairs.
+        let together = (COPY / pair).max(1);
+        run.pool().for_each_piece(out.as_bytes_mut(), pair * together, |task, piece| {
+            for (i, to) in piece.chunks_exact_mut(pair).enumerate() {
+                let i = task * together + i;
+                to[..wide].copy_from_slice(&a[i * wide..][..wide]);
+                to[wide..].copy_from_slice(&b[i * narrow..][..narrow]);
+            }
+        });
     }
     Ok(out.freeze())
 }

@@ -9,6 +9,7 @@ use oxidane_graph::{
 use oxidane_kernels::shuffle::{self, PadMode};
 use oxidane_pool::Pool;
 use oxidane_tensor::Tensor;
+use smallvec::SmallVec;
 
 attributes! {
     /// The data with so many elements before and after it along each axis (or, where negative, without them) as
@@ -126,7 +127,7 @@ fn all_axes(draft: &mut Draft<'_>) -> Result<(), OpError> {
         .rank(0)
         .ok_or_else(|| OpError::new("axes need a known rank to be expressed in this opset").help(advice))?;
     let pads = draft.constant_ints(1, "pads")?.unwrap_or_default();
-    let zero = || vec![(0, 0); rank];
+    let zero = || SmallVec::from_elem((0, 0), rank);
     let pairs = pairs(&pads, Some(&axes), zero)?;
     let all: Vec<i64> = pairs.iter().map(|p| p.0).chain(pairs.iter().map(|p| p.1)).collect();
     let all = draft.add_constant(Tensor::new(&[all.len()], &all)?);
@@ -136,11 +137,13 @@ fn all_axes(draft: &mut Draft<'_>) -> Result<(), OpError> {
 }
 
 /// The pads before and after each axis; `none` gives the pairs of no padding, as many as there are axes.
+type Pairs<T> = SmallVec<[(T, T); 6]>;
+
 fn pairs<T: Copy>(
     pads: &[T],
     axes: Option<&[i64]>,
-    none: impl FnOnce() -> Vec<(T, T)>,
-) -> Result<Vec<(T, T)>, OpError> {
+    none: impl FnOnce() -> Pairs<T>,
+) -> Result<Pairs<T>, OpError> {
     let mut pairs = none();
     let axes = match axes {
         Some(axes) => distinct_axes(axes, pairs.len())?,
@@ -202,7 +205,8 @@ impl Op for Pad {
         let dims: Dims = match ctx.ints(1) {
             Some(pads) if known => {
                 let zero = Dim::known(0);
-                let pairs = pairs(&pads.dims, axes.as_deref(), || vec![(zero, zero); shape.len()])?;
+                let pairs =
+                    pairs(&pads.dims, axes.as_deref(), || SmallVec::from_elem((zero, zero), shape.len()))?;
                 shape.iter().zip(&pairs).map(|(&size, &(before, after))| size + before + after).collect()
             }
             _ => (0..shape.len()).map(|axis| ctx.unknown_dim(0, axis)).collect(),
@@ -226,9 +230,9 @@ impl Op for Pad {
                 return Err(OpError::new(format!("the value must be one element, but has {}", value.len())));
             }
             let data = run.take(0)?;
-            let pads = pairs(&pads, axes.as_deref(), || vec![(0, 0); data.rank()])?;
+            let pads = pairs(&pads, axes.as_deref(), || SmallVec::from_elem((0, 0), data.rank()))?;
             let shape = shuffle::padded_shape(data.shape(), &pads)?;
-            let sources: Vec<&Tensor> = [&data].into_iter().chain(&value).collect();
+            let sources: SmallVec<[&Tensor; 2]> = [&data].into_iter().chain(&value).collect();
             move_elements(run, 0, &sources, &shape, &Padded { mode, shape: data.shape(), pads: &pads })
         })
     }

@@ -5,8 +5,9 @@
 
 use oxidane::onnx::tensor_to_proto;
 use oxidane::onnx::text::parse_model;
-use oxidane::{DType, Datum, Level, Model, RunOptions, Session, SessionOptions, Tensor};
+use oxidane::{DType, Datum, Level, Model, RunOptions, Session, SessionOptions, Tensor, npz};
 use std::collections::HashMap;
+use std::path::Path;
 
 /// A model, and what it runs on.
 pub struct Structure {
@@ -510,6 +511,17 @@ pub fn control() -> Structure {
         }}>\n"
     );
     s.finish("control", &[("float[1,32]", "x", x)], &[("float[1,32]", "y")])
+}
+
+/// A model of the repository, with the inputs that lie beside it.
+pub fn bundled(name: &'static str) -> Structure {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models").join(name);
+    let model = Model::open(folder.join("model.onnx")).expect("a model");
+    let arrays = npz::read_npz(folder.join("input.npz")).expect("its inputs");
+    let graph = model.graph();
+    let of = |name: &str| arrays.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone().into());
+    let inputs = graph.inputs().iter().map(|&v| of(graph.value(v).name())).collect();
+    Structure { name, model, inputs }
 }
 
 /// Many nodes that read one input, with next to no work each.
