@@ -149,6 +149,10 @@ impl Plan {
                             None if is_matrix(tensor) && node.op().unaligned(slot) => (**tensor).clone(),
                             None => {
                                 let t = tensor.to_dense().map_err(|e| Problem::new(graph.place(id), e))?;
+                                if !tensor.is_dense() {
+                                    // The copy takes its place.
+                                    tensor.release_pages();
+                                }
                                 dense.insert(v, t.clone());
                                 t
                             }
