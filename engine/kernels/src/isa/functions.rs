@@ -102,7 +102,7 @@ pub(crate) fn tanh<V: Vector>(x: V) -> V {
     let x = V::splat(-9.02).max(top.min(x));
     let z = x.mul(x);
     let p = horner!(z; 1.338_428_3e-8, 2.063_581_7e-5, 0.003_497_457_5, 0.133_826_87, 1.0);
-    let q = horner!(z; 7.790_246e-7, 3.288_516_8e-4, 0.025_884_36, 0.467_160_08, 1.0);
+    let q = horner!(z; 7.790_246e-7, 3.288_517e-4, 0.025_884_36, 0.467_160_08, 1.0);
     let one = V::splat(1.0);
     let y = x.mul(p).div(q);
     V::splat(-1.0).max(one.min(y))
@@ -113,7 +113,7 @@ pub(crate) fn tanh<V: Vector>(x: V) -> V {
 pub(crate) fn erf<V: Vector>(x: V) -> V {
     let x = V::splat(-3.93).max(V::splat(3.93).min(x));
     let z = x.mul(x);
-    let p = horner!(z; 2.045_695_6e-6, 2.842_408_4e-4, 0.003_756_294, 0.052_719_2, 0.190_245_96, 1.128_379_2);
+    let p = horner!(z; 2.045_695_6e-6, 2.842_408_4e-4, 0.003_756_294, 0.052_719_2, 0.190_245_96, std::f32::consts::FRAC_2_SQRT_PI);
     let q = horner!(z; 3.801_262_4e-5, 0.001_159_455_4, 0.014_951_171, 0.114_035_06, 0.501_934, 1.0);
     let y = x.mul(p).div(q);
     V::splat(-1.0).max(V::splat(1.0).min(y))
