@@ -208,10 +208,8 @@ impl Plan {
             let colors = share_memory(&graph, id, &result_values, &mut coloring, &mut color_of, &mut left);
             let node = graph.node(id);
             let bytes = |v: &ValueId| output_bytes(graph.value(*v).ty()).and_then(Dim::as_known);
-            let weights = operands.iter().flatten().map(|o| match o {
-                Operand::Constant(tensor) => tensor.byte_len(),
-                Operand::Slot(_) => 0,
-            });
+            // Those that the kernel has packed and that are no operands any more as well.
+            let weights = constants.iter().flatten().map(Tensor::byte_len);
             let heavy = !plans.is_empty()
                 || weights.max().is_some_and(|b| b >= HEAVY_BYTES as usize)
                 || node.outputs().iter().flatten().any(|v| bytes(v).is_none_or(|b| b >= HEAVY_BYTES));

@@ -288,8 +288,8 @@ impl Host for StepHost<'_> {
                 let planned = self.task.memory.blocks.get(color).copied().unwrap_or(0);
                 self.task.plan.memory.take(color, bytes, planned, limit)
             }
-            // An output of an interpreter inside of a kernel.
-            None => Ok(Buffer::zeroed(bytes)?),
+            // An output of an interpreter inside of a kernel, or of unknown type.
+            None => self.task.plan.memory.scratch(bytes),
         }
     }
 

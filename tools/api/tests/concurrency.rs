@@ -113,7 +113,7 @@ fn mixed_models_from_many_callers() {
     callers(&till(1.0));
     let late = resident();
     eprintln!("{} runs, {early} KiB, then {late} KiB", runs.load(Ordering::Relaxed));
-    assert!(late <= early + early / 10 + 16 * 1024, "memory grew from {early} to {late} KiB");
+    assert!(late <= early + early / 10 + 24 * 1024, "memory grew from {early} to {late} KiB");
 }
 
 /// How long a large run goes on once it is to stop, at the best of several attempts: the machine may have other things
@@ -171,6 +171,36 @@ fn runs_end_at_their_deadline() {
         });
         eprintln!("late on {threads}: {time:?}");
         assert!(time.as_millis() <= IN_TIME, "a run on {threads} went on for {time:?} beyond its time");
+    }
+}
+
+/// Kernels pack their weights in the first run. One that is stopped meanwhile leaves nothing behind that a later run
+/// would take for packed.
+#[test]
+fn stopped_first_runs_spoil_no_later_ones() {
+    let _alone = alone();
+    for structure in [structures::towers(48, 384, 2), structures::resnet_of(64, 32), structures::bert()] {
+        for threads in [1, 2] {
+            let first = structure.session(threads);
+            let start = Instant::now();
+            let expected = structure.bits(&first);
+            let took = start.elapsed();
+            for i in 0..24u32 {
+                let (session, cancel) = (structure.session(threads), Cancel::default());
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        let start = Instant::now();
+                        while start.elapsed() < took * i / 24 {
+                            std::thread::yield_now();
+                        }
+                        cancel.cancel();
+                    });
+                    let options = RunOptions { cancel: Some(&cancel), ..RunOptions::default() };
+                    let _ = session.run_with(structure.inputs.clone(), options);
+                });
+                assert!(structure.bits(&session) == expected, "{} on {threads}, {i}", structure.name);
+            }
+        }
     }
 }
 
