@@ -17,7 +17,7 @@ fn main() {
         });
         start.elapsed().as_secs_f64() * 1e6
     };
-    (0..1000).for_each(|_| drop(once()));
+    (0..1000).for_each(|_| _ = once());
     println!("back to back: {:.2} us", median((0..100_000).map(|_| once()).collect()));
     let spin = |time: Duration| {
         let start = Instant::now();

@@ -18,8 +18,6 @@ pub struct Plan {
     /// The steps that depend on each step, by position; and how many each waits for.
     pub(crate) successors: Vec<Vec<usize>>,
     pub(crate) waits: Vec<usize>,
-    /// How often each slot is read, graph outputs included.
-    pub(crate) uses: Vec<usize>,
     pub(crate) inputs: Vec<Input>,
     pub(crate) outputs: Vec<Operand>,
     pub(crate) memory: Arc<Memory>,
@@ -279,7 +277,6 @@ impl Plan {
             branches,
             successors,
             waits,
-            uses,
             inputs,
             outputs,
             sizes,

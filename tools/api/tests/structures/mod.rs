@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// A model, and what it runs on.
-pub struct Structure {
+pub(crate) struct Structure {
     /// What it is like.
     pub name: &'static str,
     /// The model as it was imported.
@@ -21,25 +21,25 @@ pub struct Structure {
 
 impl Structure {
     /// The model, optimized and compiled.
-    pub fn session(&self, threads: usize) -> Session {
+    pub(crate) fn session(&self, threads: usize) -> Session {
         self.session_with(&SessionOptions { threads, ..SessionOptions::default() })
     }
 
     /// As [`Structure::session`].
-    pub fn session_with(&self, options: &SessionOptions) -> Session {
+    pub(crate) fn session_with(&self, options: &SessionOptions) -> Session {
         let model = self.model.clone().optimize(Level::Full).expect("it optimizes");
         model.session_with(options).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 
     /// The bits of what a run gives.
-    pub fn bits(&self, session: &Session) -> Vec<Vec<u8>> {
+    pub(crate) fn bits(&self, session: &Session) -> Vec<Vec<u8>> {
         let outputs = session.run_with(self.inputs.clone(), RunOptions::default());
         bits(&outputs.unwrap_or_else(|e| panic!("{}: {e}", self.name)))
     }
 }
 
 /// The bytes of tensors.
-pub fn bits(outputs: &[Datum]) -> Vec<Vec<u8>> {
+pub(crate) fn bits(outputs: &[Datum]) -> Vec<Vec<u8>> {
     let bytes = |d: &Datum| {
         let dense = d.as_tensor().expect("a tensor").to_dense().expect("memory");
         dense.dense_bytes().expect("numbers").to_vec()
@@ -163,12 +163,12 @@ impl Sheet {
 }
 
 /// Convolutions with residuals.
-pub fn resnet() -> Structure {
+pub(crate) fn resnet() -> Structure {
     resnet_of(32, 16)
 }
 
 /// As [`resnet`], on pictures of `size` with `wide` channels.
-pub fn resnet_of(size: usize, wide: usize) -> Structure {
+pub(crate) fn resnet_of(size: usize, wide: usize) -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, 3, size, size], 1.0);
     let mut v = s.conv("x", [3, wide], 7, ", strides = [2, 2]");
@@ -192,7 +192,7 @@ pub fn resnet_of(size: usize, wide: usize) -> Structure {
 }
 
 /// Depthwise convolutions, squeeze and excitation, hard activations.
-pub fn mobilenet() -> Structure {
+pub(crate) fn mobilenet() -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, 3, 32, 32], 1.0);
     let mut v = s.conv("x", [3, 16], 3, ", strides = [2, 2]");
@@ -221,7 +221,7 @@ pub fn mobilenet() -> Structure {
 }
 
 /// Attention as exporters write it, with a mask made of the ids' one; post-normalization.
-pub fn bert() -> Structure {
+pub(crate) fn bert() -> Structure {
     let mut s = Sheet::new();
     let (length, wide, heads) = (16i64, 64i64, 4i64);
     let ids = (0..length).map(|i| (i * 7) % 50).collect::<Vec<_>>();
@@ -243,7 +243,7 @@ pub fn bert() -> Structure {
     for _ in 0..2 {
         let split = s.ints(&[0, -1, heads, wide / heads]);
         let merge = s.ints(&[0, -1, wide]);
-        let mut head = |s: &mut Sheet, perm: &str| {
+        let head = |s: &mut Sheet, perm: &str| {
             let a = s.dense(&v, [wide as usize; 2]);
             let a = s.add("Reshape", &[&a, &split]);
             s.add(&format!("Transpose <perm = {perm}>"), &[&a])
@@ -285,7 +285,7 @@ fn gelu(s: &mut Sheet, x: &str) -> String {
 }
 
 /// One step of a decoder whose past has a length that only the inputs tell.
-pub fn gpt2() -> Structure {
+pub(crate) fn gpt2() -> Structure {
     let mut s = Sheet::new();
     let (wide, heads, past) = (64usize, 4usize, 12usize);
     let table = s.weight(&[50, wide], 1);
@@ -351,7 +351,7 @@ fn gelu_by_tanh(s: &mut Sheet, x: &str) -> String {
 }
 
 /// Two layers of LSTM, the second in both directions, with shapes turned between them.
-pub fn lstm() -> Structure {
+pub(crate) fn lstm() -> Structure {
     let mut s = Sheet::new();
     let (steps, wide) = (10, 32);
     let x = s.draw.floats(&[steps, 1, 16], 1.0);
@@ -375,7 +375,7 @@ pub fn lstm() -> Structure {
 }
 
 /// Convolutions and a product between QuantizeLinear and DequantizeLinear, with a scale a channel.
-pub fn int8() -> Structure {
+pub(crate) fn int8() -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, 3, 32, 32], 1.0);
     let zero = s.constant(Tensor::scalar(0i8));
@@ -410,7 +410,7 @@ pub fn int8() -> Structure {
 }
 
 /// Products of integers whose scales a run finds out.
-pub fn dynamic_int8() -> Structure {
+pub(crate) fn dynamic_int8() -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, 16, 64], 1.0);
     let mut v = "x".to_owned();
@@ -434,7 +434,7 @@ pub fn dynamic_int8() -> Structure {
 }
 
 /// Branches of convolutions of equal work, put together by channels: an Inception block.
-pub fn inception(size: usize, wide: usize, branches: usize) -> Structure {
+pub(crate) fn inception(size: usize, wide: usize, branches: usize) -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, wide, size, size], 1.0);
     let mut ends = Vec::new();
@@ -455,7 +455,7 @@ pub fn inception(size: usize, wide: usize, branches: usize) -> Structure {
 }
 
 /// Two towers of layers of their own, compared at the end.
-pub fn towers(rows: usize, wide: usize, layers: usize) -> Structure {
+pub(crate) fn towers(rows: usize, wide: usize, layers: usize) -> Structure {
     let mut s = Sheet::new();
     let inputs = [s.draw.floats(&[rows, wide], 1.0), s.draw.floats(&[rows, wide], 1.0)];
     let ends = ["a", "b"].map(|tower| {
@@ -475,7 +475,7 @@ pub fn towers(rows: usize, wide: usize, layers: usize) -> Structure {
 }
 
 /// Small operators one after the other.
-pub fn chain(length: usize) -> Structure {
+pub(crate) fn chain(length: usize) -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, 64], 1.0);
     let mut v = "x".to_owned();
@@ -492,7 +492,7 @@ pub fn chain(length: usize) -> Structure {
 }
 
 /// A Loop with an If inside, as speech models have them.
-pub fn control() -> Structure {
+pub(crate) fn control() -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, 32], 1.0);
     let w = s.weight(&[32, 32], 32);
@@ -514,7 +514,7 @@ pub fn control() -> Structure {
 }
 
 /// A model of the repository, with the inputs that lie beside it.
-pub fn bundled(name: &'static str) -> Structure {
+pub(crate) fn bundled(name: &'static str) -> Structure {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/models").join(name);
     let model = Model::open(folder.join("model.onnx")).expect("a model");
     let arrays = npz::read_npz(folder.join("input.npz")).expect("its inputs");
@@ -525,7 +525,7 @@ pub fn bundled(name: &'static str) -> Structure {
 }
 
 /// Many nodes that read one input, with next to no work each.
-pub fn readers(count: usize) -> Structure {
+pub(crate) fn readers(count: usize) -> Structure {
     let mut s = Sheet::new();
     let x = s.draw.floats(&[1, 1 << 14], 1.0);
     let names: Vec<String> = (0..count).map(|i| format!("y{i}")).collect();
@@ -537,7 +537,7 @@ pub fn readers(count: usize) -> Structure {
 }
 
 /// All of them, small.
-pub fn all() -> Vec<Structure> {
+pub(crate) fn all() -> Vec<Structure> {
     vec![
         resnet(),
         mobilenet(),
