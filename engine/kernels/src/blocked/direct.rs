@@ -17,7 +17,7 @@ pub(super) struct Direct {
     depth: usize,
     /// Vectors of a line.
     vectors: usize,
-    /// Floats of a run of dense input that belong to one row of taps, padded.
+    /// Floats of a run of dense input that belong to one row of taps, padded to a part of a vector or to whole ones.
     run: usize,
 }
 
@@ -34,7 +34,11 @@ impl Direct {
     pub(super) fn new(spec: &Spec, input: Input, weights: &[f32]) -> Result<Direct, KernelError> {
         let kernel = super::shape::pair(&spec.window.kernel, 1);
         let (taps, channels) = (kernel.0 * kernel.1, spec.inputs / spec.groups);
-        let run = kernel.1.next_multiple_of(if kernel.1 > 4 { 8 } else { 4 });
+        let run = kernel.1.next_multiple_of(match kernel.1 {
+            ..=4 => 4,
+            ..=8 => 8,
+            _ => LANES,
+        });
         let depth = match input {
             Input::Dense => channels * kernel.0 * run,
             Input::Blocked => channels.next_multiple_of(LANES) * taps,
@@ -304,7 +308,8 @@ impl Band<'_> {
         let run = self.direct.run;
         let plane = sizes.height * sizes.width;
         let x = &self.call.x[self.item * sizes.inputs * plane..][..sizes.inputs * plane];
-        let lanes = sizes.kernel.1;
+        // Runs of several vectors lie in as many blocks.
+        let (taps, part) = (sizes.kernel.1, run.min(LANES));
         let mut first = self.from;
         while first < self.to {
             let rows = self.rows.min(self.to - first);
@@ -314,38 +319,42 @@ impl Band<'_> {
                 let (row, column) = ((first + r) / sizes.out_width, (first + r) % sizes.out_width);
                 let left = (column * sizes.strides.1) as isize - sizes.begins.1 as isize;
                 let inside = left >= 0
-                    && left as usize + (lanes - 1) * sizes.dilations.1 < sizes.width
+                    && left as usize + (taps - 1) * sizes.dilations.1 < sizes.width
                     && sizes.dilations.1 == 1;
                 for channel in 0..sizes.inputs {
                     for tap in 0..sizes.kernel.0 {
-                        let at = (channel * sizes.kernel.0 + tap) * run;
-                        let to = &mut tile[at / LANES * rows * LANES + r * LANES + at % LANES..][..run];
                         let line = (row * sizes.strides.0 + tap * sizes.dilations.0)
                             .checked_sub(sizes.begins.0)
                             .filter(|&line| line < sizes.height);
-                        let Some(line) = line else {
-                            to.fill(0.0);
-                            continue;
-                        };
-                        let seen = &x[channel * plane + line * sizes.width..][..sizes.width];
-                        to[lanes..].fill(0.0);
-                        if inside {
-                            let seen = &seen[left as usize..][..lanes];
-                            match lanes {
-                                3 => to[..3].copy_from_slice(&seen[..3]),
-                                5 => to[..5].copy_from_slice(&seen[..5]),
-                                7 => to[..7].copy_from_slice(&seen[..7]),
-                                _ => to[..lanes].copy_from_slice(seen),
+                        for begin in (0..run).step_by(part) {
+                            let at = (channel * sizes.kernel.0 + tap) * run + begin;
+                            let to = &mut tile[at / LANES * rows * LANES + r * LANES + at % LANES..][..part];
+                            let Some(line) = line else {
+                                to.fill(0.0);
+                                continue;
+                            };
+                            let seen = &x[channel * plane + line * sizes.width..][..sizes.width];
+                            let lanes = part.min(taps - begin);
+                            to[lanes..].fill(0.0);
+                            if inside {
+                                let seen = &seen[left as usize + begin..][..lanes];
+                                match lanes {
+                                    3 => to[..3].copy_from_slice(&seen[..3]),
+                                    5 => to[..5].copy_from_slice(&seen[..5]),
+                                    7 => to[..7].copy_from_slice(&seen[..7]),
+                                    LANES => to[..LANES].copy_from_slice(&seen[..LANES]),
+                                    _ => to[..lanes].copy_from_slice(seen),
+                                }
+                                continue;
                             }
-                            continue;
-                        }
-                        for (i, cell) in to[..lanes].iter_mut().enumerate() {
-                            let column = left + (i * sizes.dilations.1) as isize;
-                            *cell = usize::try_from(column)
-                                .ok()
-                                .and_then(|c| seen.get(c))
-                                .copied()
-                                .unwrap_or(0.0);
+                            for (i, cell) in to[..lanes].iter_mut().enumerate() {
+                                let column = left + ((begin + i) * sizes.dilations.1) as isize;
+                                *cell = usize::try_from(column)
+                                    .ok()
+                                    .and_then(|c| seen.get(c))
+                                    .copied()
+                                    .unwrap_or(0.0);
+                            }
                         }
                     }
                 }

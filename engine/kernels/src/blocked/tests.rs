@@ -176,6 +176,10 @@ fn few_dense_channels() {
     check(&spec(1, 1, 40, window(&[5, 5], &[], &[], &[2; 4])), Input::Dense, 1, &[6, 8], None);
     check(&spec(1, 8, 33, window(&[3, 4], &[1, 3], &[2, 2], &[0, 2, 4, 0])), Input::Dense, 1, &[8, 17], None);
     check(&spec(1, 2, 24, window(&[9], &[4], &[], &[4, 4])), Input::Dense, 2, &[100], None);
+    // Wider than a vector.
+    check(&spec(1, 1, 36, window(&[256], &[64], &[], &[0, 0])), Input::Dense, 2, &[1000], None);
+    check(&spec(1, 2, 20, window(&[17], &[3], &[2], &[9, 20])), Input::Dense, 1, &[90], None);
+    check(&spec(1, 3, 16, window(&[2, 33], &[1, 5], &[], &[1, 4, 0, 30])), Input::Dense, 1, &[5, 61], None);
 }
 
 #[test]
