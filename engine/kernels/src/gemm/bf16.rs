@@ -4,6 +4,8 @@
 //! Both sides lie in pairs of the inner dimension, which is filled up with zeros to whole tiles: the left side row by
 //! row, the right side in panels of 32 columns with a line of 32 pairs for each pair of steps.
 
+#![allow(clippy::needless_range_loop, reason = "registers are named by rows and vectors alike")]
+
 use super::packed::{CACHE_LINE, Epilogue, Loose, PACK_TASK, apply, part};
 use super::tile::Finish;
 use super::{Matrix, SMALL_WORK, work};

@@ -2,6 +2,8 @@
 //!
 //! Its rows or its columns are dense; its first float may lie at any byte.
 
+#![allow(clippy::needless_range_loop, reason = "registers are named by rows and vectors alike")]
+
 use super::packed::{Epilogue, finish_rows};
 use super::{FEW_ROWS, Matrix, SMALL_WORK, work};
 use crate::isa::{LANES, Vector, Work, dispatch};

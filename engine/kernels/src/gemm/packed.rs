@@ -98,9 +98,9 @@ impl Packed {
         let (head, rest) = space.split_at_mut(skip);
         let (body, tail) = rest.split_at_mut(panel * panels);
         head.iter_mut().chain(tail).for_each(|cell| _ = cell.write(0.0));
-        if panel > 0 {
-            // Panels of a few rows are small; several make a task.
-            let together = (PACK_TASK / panel).max(1);
+        // Panels of a few rows are small; several make a task.
+        if let Some(together) = PACK_TASK.checked_div(panel) {
+            let together = together.max(1);
             pool.for_each_piece(body, panel * together, |i, piece| {
                 for (j, to) in piece.chunks_exact_mut(panel).enumerate() {
                     // SAFETY: floats have no invalid bits and are only written here.
@@ -325,8 +325,8 @@ fn with_panels(pool: &Pool, b: Matrix<'_, f32>, line: usize, run: impl FnOnce(Pa
     let panel = b.rows * line;
     let panels = b.cols.div_ceil(line);
     aligned_scratch(panel * panels, |floats| {
-        if panel > 0 {
-            let together = (PACK_TASK / panel).max(1);
+        if let Some(together) = PACK_TASK.checked_div(panel) {
+            let together = together.max(1);
             pool.for_each_piece(floats, panel * together, |i, piece| {
                 for (j, to) in piece.chunks_exact_mut(panel).enumerate() {
                     pack_panel(&b, 0, b.rows, (i * together + j) * line, line, to);
@@ -404,7 +404,7 @@ impl Job<'_> {
     /// Whether the left side is read where it lies: packing pays only where many columns use it, or where its rows
     /// would get into each other's way in the cache.
     fn reads_in_place(&self, a: &Matrix<'_, f32>) -> bool {
-        let crowded = a.row_step % 1024 == 0 && a.rows > 4;
+        let crowded = a.row_step.is_multiple_of(1024) && a.rows > 4;
         a.col_step == 1 && (a.rows == 1 || !crowded && self.n <= FEW_COLUMNS)
     }
 

@@ -5,6 +5,8 @@
 //! panel is read from front to back. The left side is packed (for each step the factors of all rows, see
 //! [`pack_rows`]) or read where it lies, a row every `a_row` floats.
 
+#![allow(clippy::needless_range_loop, reason = "registers are named by rows and vectors alike")]
+
 use super::Matrix;
 use crate::isa::{LANES, Vector, Work, dispatch};
 
