@@ -3,7 +3,7 @@
 //! Kernels of one tap multiply the input where it lies; one channel a group runs a direct loop; everything else
 //! gathers the windows of a tile of outputs into bounded scratch and multiplies (im2col by tiles).
 
-use crate::gemm::{Matrix, Target, block_product, cut};
+use crate::gemm::{FEW_ROWS, Matrix, Target, block_product, cut};
 use crate::half_floats::{is_half, narrowed, widened};
 use crate::matmul::without_zero;
 use crate::scalar::{NATIVE_FMA, wide};
@@ -12,6 +12,8 @@ use crate::window::{Window, unravel};
 use crate::{KernelError, Scalar};
 use oxidane_pool::{Cells, Pool};
 use oxidane_tensor::{DType, Shape, Tensor, TensorMut, element_count};
+use smallvec::SmallVec;
+use std::sync::{Mutex, PoisonError};
 
 /// The checked sizes of one convolution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +145,7 @@ pub fn conv_into<T: Scalar>(
     let (rows, cols) = (m.div_ceil(mc), n.div_ceil(nc));
     let image = shape.ic * shape.plane();
     let cells = Cells::new(out);
+    let failure = Mutex::new(None);
     pool.for_each(shape.batch() * shape.groups * rows * cols, &|task| {
         let (item, block) = (task / (rows * cols), task % (rows * cols));
         let group = item % shape.groups;
@@ -155,26 +158,37 @@ pub fn conv_into<T: Scalar>(
             // SAFETY: the blocks of items, rows and columns are disjoint, and one line is used at a time.
             unsafe { cells.piece(start + i * n, width) }
         };
-        if let Some(bias) = bias {
-            for i in 0..height {
-                line(i).fill(bias[group * m + row + i]);
+        let bias = bias.map(|b| &b[group * m + row..][..height]);
+        let multiply = |right: Matrix<'_, T>| {
+            let left = Matrix::dense(left, height, k)?;
+            if T::TILED && height > FEW_ROWS && width > 1 {
+                return with_scratch(height * width, |product: &mut [T]| {
+                    T::tiled(&Pool::sequential(), T::ONE, left, right, false, product)?;
+                    for (i, from) in product.chunks_exact(width).enumerate() {
+                        let add = bias.map_or(T::ZERO, |b| b[i]);
+                        line(i).iter_mut().zip(from).for_each(|(cell, &v)| *cell = v.plus(add));
+                    }
+                    Ok(())
+                });
             }
-        }
-        let multiply = |right: Result<Matrix<'_, T>, KernelError>| {
-            let left = Matrix::dense(left, height, k);
-            if let (Ok(left), Ok(right)) = (left, right) {
-                let target = Target { cells: &cells, at: start, row_step: n };
-                // SAFETY: as above; no line is held here. The target ends within the item's `m * n` cells.
-                unsafe { block_product(T::ONE, left, right, bias.is_some(), &target) };
+            if let Some(bias) = bias {
+                bias.iter().enumerate().for_each(|(i, &b)| line(i).fill(b));
             }
+            let target = Target { cells: &cells, at: start, row_step: n };
+            // SAFETY: as above; no line is held here. The target ends within the item's `m * n` cells.
+            unsafe { block_product(T::ONE, left, right, bias.is_some(), &target) };
+            Ok(())
         };
-        if pointwise {
-            multiply(Matrix::new(source.get(col..).unwrap_or(&[]), k, width, n, 1));
+        let done = if pointwise {
+            Matrix::new(source.get(col..).unwrap_or(&[]), k, width, n, 1).and_then(multiply)
         } else {
             with_scratch(k * width, |windows: &mut [T]| {
                 gather(shape, source, col, width, windows);
-                multiply(Matrix::dense(windows, k, width));
-            });
+                multiply(Matrix::dense(windows, k, width)?)
+            })
+        };
+        if let Err(error) = done {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
         if let Some(epilogue) = epilogue {
             for i in 0..height {
@@ -182,7 +196,7 @@ pub fn conv_into<T: Scalar>(
             }
         }
     });
-    Ok(())
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
 /// Block sizes (rows, columns) for gathered windows: scratch stays bounded where the columns allow it, and a
@@ -208,7 +222,7 @@ fn gather<T: Scalar>(shape: &ConvShape, source: &[T], from: usize, width: usize,
     let (first_row, last_row) = (from / line_out, (from + width - 1) / line_out);
     let mut tap_index = Shape::from_elem(0, last);
     let mut row_index = Shape::from_elem(0, last);
-    let mut bases: Vec<Option<usize>> = Vec::with_capacity(last_row - first_row + 1);
+    let mut bases: SmallVec<[Option<usize>; 64]> = SmallVec::new();
     for outer in 0..taps / last_taps {
         unravel(outer, &window.kernel[..last], &mut tap_index);
         bases.clear();

@@ -5,6 +5,7 @@
 
 use crate::error::check_len;
 use crate::lanes::{CHUNK, vectorized};
+use crate::scratch::with_scratch;
 use crate::softmax::{around, row_sum};
 use crate::{Float, KernelError, Number, Real};
 use oxidane_pool::Pool;
@@ -33,12 +34,13 @@ pub fn layer_norm<T: Float>(
     if let Some((means, deviations)) = statistics {
         check_len("mean", means.len(), &[rows])?;
         check_len("inverse deviation", deviations.len(), &[rows])?;
-        let mut x = vec![<T::Wide as Number>::ZERO; size.min(input.len())];
-        for ((row, mean), deviation) in input.chunks(size.max(1)).zip(means).zip(deviations) {
-            widen(row, &mut x);
-            let (m, d) = moments(&x, epsilon);
-            (*mean, *deviation) = (m.to_f64() as f32, d.to_f64() as f32);
-        }
+        with_scratch(size.min(input.len()), |x: &mut [T::Wide]| {
+            for ((row, mean), deviation) in input.chunks(size.max(1)).zip(means).zip(deviations) {
+                widen(row, x);
+                let (m, d) = moments(x, epsilon);
+                (*mean, *deviation) = (m.to_f64() as f32, d.to_f64() as f32);
+            }
+        });
     }
     each_row(pool, input, size, output, |x| {
         let (mean, factor) = moments(x, epsilon);
@@ -100,17 +102,18 @@ pub fn group_norm<T: Float>(
         return Ok(());
     }
     pool.for_each_piece(output, size, |i, to| {
-        let mut x = vec![<T::Wide as Number>::ZERO; size];
         let first = i % groups * per_group;
-        vectorized(|| {
-            widen(&input[i * size..][..size], &mut x);
-            let (mean, factor) = moments(&x, epsilon);
-            for (c, (to, x)) in to.chunks_mut(inner).zip(x.chunks(inner)).enumerate() {
-                let (s, b) = (scale[first + c].wide().times(factor), bias[first + c].wide());
-                for (y, v) in to.iter_mut().zip(x) {
-                    *y = T::narrow(v.minus(mean).times(s).plus(b));
+        with_scratch(size, |x: &mut [T::Wide]| {
+            vectorized(|| {
+                widen(&input[i * size..][..size], x);
+                let (mean, factor) = moments(x, epsilon);
+                for (c, (to, x)) in to.chunks_mut(inner).zip(x.chunks(inner)).enumerate() {
+                    let (s, b) = (scale[first + c].wide().times(factor), bias[first + c].wide());
+                    for (y, v) in to.iter_mut().zip(x) {
+                        *y = T::narrow(v.minus(mean).times(s).plus(b));
+                    }
                 }
-            }
+            });
         });
     });
     Ok(())
@@ -234,21 +237,23 @@ pub fn lp_norm<T: Float>(
     let zero = <T::Wide as Number>::ZERO;
     pool.for_each_piece(output, size * inner, |o, to| {
         let from = &input[o * size * inner..][..size * inner];
-        let mut norms = vec![zero; inner];
-        for line in from.chunks(inner) {
-            for (norm, x) in norms.iter_mut().zip(line) {
-                let x = x.wide();
-                *norm = norm.plus(if p == 1 { x.size() } else { x.times(x) });
+        with_scratch(inner, |norms: &mut [T::Wide]| {
+            norms.fill(zero);
+            for line in from.chunks(inner) {
+                for (norm, x) in norms.iter_mut().zip(line) {
+                    let x = x.wide();
+                    *norm = norm.plus(if p == 1 { x.size() } else { x.times(x) });
+                }
             }
-        }
-        if p == 2 {
-            norms.iter_mut().for_each(|n| *n = n.sqrt());
-        }
-        for (to, from) in to.chunks_mut(inner).zip(from.chunks(inner)) {
-            for ((y, x), &norm) in to.iter_mut().zip(from).zip(&norms) {
-                *y = if norm == zero { T::ZERO } else { T::narrow(x.wide().over(norm)) };
+            if p == 2 {
+                norms.iter_mut().for_each(|n| *n = n.sqrt());
             }
-        }
+            for (to, from) in to.chunks_mut(inner).zip(from.chunks(inner)) {
+                for ((y, x), &norm) in to.iter_mut().zip(from).zip(&*norms) {
+                    *y = if norm == zero { T::ZERO } else { T::narrow(x.wide().over(norm)) };
+                }
+            }
+        });
     });
     Ok(())
 }
@@ -281,16 +286,18 @@ pub fn local_response<T: Float>(
         let (batch, channel) = (i / channels, i % channels);
         let first = channel.saturating_sub(before);
         let end = channel.saturating_add(after).saturating_add(1).min(channels);
-        let mut sums = vec![<T::Wide as Number>::ZERO; inner];
-        for c in first..end {
-            let plane = &input[(batch * channels + c) * inner..][..inner];
-            for (s, x) in sums.iter_mut().zip(plane) {
-                *s = s.plus(x.wide().times(x.wide()));
+        with_scratch(inner, |sums: &mut [T::Wide]| {
+            sums.fill(<T::Wide as Number>::ZERO);
+            for c in first..end {
+                let plane = &input[(batch * channels + c) * inner..][..inner];
+                for (s, x) in sums.iter_mut().zip(plane) {
+                    *s = s.plus(x.wide().times(x.wide()));
+                }
             }
-        }
-        for ((y, x), s) in to.iter_mut().zip(&input[i * inner..][..inner]).zip(&sums) {
-            *y = T::narrow(x.wide().times(bias.plus(factor.times(*s)).power(power)));
-        }
+            for ((y, x), s) in to.iter_mut().zip(&input[i * inner..][..inner]).zip(&*sums) {
+                *y = T::narrow(x.wide().times(bias.plus(factor.times(*s)).power(power)));
+            }
+        });
     });
     Ok(())
 }
@@ -347,16 +354,17 @@ fn each_row<T: Float>(
     }
     let rows = (CHUNK / size.min(CHUNK)).max(1);
     pool.for_each_piece(output, rows * size, |i, piece| {
-        let mut x = vec![<T::Wide as Number>::ZERO; size];
         let from = &input[i * rows * size..][..piece.len()];
-        for (from, to) in from.chunks(size).zip(piece.chunks_mut(size)) {
-            vectorized(|| {
-                widen(from, &mut x);
-                change(&mut x);
-                for (y, &w) in to.iter_mut().zip(&x) {
-                    *y = T::narrow(w);
-                }
-            });
-        }
+        with_scratch(size, |x: &mut [T::Wide]| {
+            for (from, to) in from.chunks(size).zip(piece.chunks_mut(size)) {
+                vectorized(|| {
+                    widen(from, x);
+                    change(x);
+                    for (y, &w) in to.iter_mut().zip(&*x) {
+                        *y = T::narrow(w);
+                    }
+                });
+            }
+        });
     });
 }

@@ -580,27 +580,58 @@ pub fn global_pool(pool: &Pool, kind: GlobalPool, x: &Tensor) -> Result<Tensor, 
     if is_half(dtype) {
         return narrowed(global_pool(pool, kind, &widened(x)?)?, dtype);
     }
+    let mut out = TensorMut::zeroed(dtype, &pooled_shape(x)?)?;
+    global_pool_into(pool, kind, x, &mut out)?;
+    Ok(out.freeze())
+}
+
+/// As [`global_pool`] for single and double floats, into `out`.
+///
+/// # Errors
+/// When the rank is below 2, `out` has another shape or type than the result, or the type is none of the two.
+pub fn global_pool_into(
+    pool: &Pool,
+    kind: GlobalPool,
+    x: &Tensor,
+    out: &mut TensorMut,
+) -> Result<(), KernelError> {
+    let shape = pooled_shape(x)?;
+    if out.shape() != &shape[..] || out.dtype() != x.dtype() {
+        return Err(KernelError::Shape(format!("a pooled {x:?} does not fit {:?}", out.shape())));
+    }
+    match x.dtype() {
+        DType::F32 => global::<f32>(pool, kind, x, out),
+        DType::F64 => global::<f64>(pool, kind, x, out),
+        other => Err(KernelError::Type(format!("there is no global pooling of {other}"))),
+    }
+}
+
+/// The shape of what a global pooling makes of `x`.
+///
+/// # Errors
+/// When the rank is below 2.
+pub fn pooled_shape(x: &Tensor) -> Result<Shape, KernelError> {
     if x.rank() < 2 {
         return Err(KernelError::Shape(format!(
             "cannot pool {:?}: it needs a batch and channels",
             x.shape()
         )));
     }
-    match dtype {
-        DType::F32 => global::<f32>(pool, kind, x),
-        DType::F64 => global::<f64>(pool, kind, x),
-        other => Err(KernelError::Type(format!("there is no global pooling of {other}"))),
-    }
+    let mut shape = Shape::from_elem(1, x.rank());
+    shape[..2].copy_from_slice(&x.shape()[..2]);
+    Ok(shape)
 }
 
-fn global<T: Pooled>(pool: &Pool, kind: GlobalPool, x: &Tensor) -> Result<Tensor, KernelError>
+fn global<T: Pooled>(
+    pool: &Pool,
+    kind: GlobalPool,
+    x: &Tensor,
+    result: &mut TensorMut,
+) -> Result<(), KernelError>
 where
     Average: Collect<T>,
     Norm: Collect<T>,
 {
-    let mut shape = Shape::from_elem(1, x.rank());
-    shape[..2].copy_from_slice(&x.shape()[..2]);
-    let mut result = TensorMut::zeroed(T::DTYPE, &shape)?;
     let source = x.values::<T>()?;
     let out = result.slice_mut::<T>()?;
     let plane = if out.is_empty() { 1 } else { source.len() / out.len() };
@@ -609,7 +640,7 @@ where
         GlobalPool::Average => global_into(pool, Average(false), plane, &source, out),
         GlobalPool::Lp(p) => global_into(pool, norm(p)?, plane, &source, out),
     }
-    Ok(result.freeze())
+    Ok(())
 }
 
 fn global_into<T: Pooled, C: Collect<T>>(pool: &Pool, collect: C, plane: usize, x: &[T], out: &mut [T]) {

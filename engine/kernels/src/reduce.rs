@@ -6,6 +6,7 @@
 use crate::error::check_len;
 use crate::lanes::CHUNK;
 use crate::number::{BLOCK, vectorized_for};
+use crate::scratch::with_scratch;
 use crate::{Function, KernelError, Number, Operand, map};
 use oxidane_pool::Pool;
 use smallvec::SmallVec;
@@ -281,8 +282,10 @@ impl Plan {
         }
         let identity = identity::<T>(reduction);
         if self.reduced_count == 0 {
-            let sums = vec![identity; output.len()];
-            return finish(reduction, 0, &sums, output);
+            return with_scratch(output.len(), |sums: &mut [T::Wide]| {
+                sums.fill(identity);
+                finish(reduction, 0, sums, output);
+            });
         }
         // Reduced positions are cut into groups where the output alone gives too little to share out.
         let work = output.len().saturating_mul(self.reduced_count);
@@ -298,17 +301,21 @@ impl Plan {
         if groups == 1 {
             let size = (CHUNK / self.reduced_count.min(CHUNK)).max(if self.rows { 1 } else { 64 });
             pool.for_each_piece(output, size, |i, piece| {
-                let mut sums: SmallVec<[T::Wide; 64]> = SmallVec::from_elem(identity, piece.len());
-                part(i * size, 0, &mut sums);
-                finish(reduction, self.reduced_count, &sums, piece);
+                with_scratch(piece.len(), |sums: &mut [T::Wide]| {
+                    sums.fill(identity);
+                    part(i * size, 0, sums);
+                    finish(reduction, self.reduced_count, sums, piece);
+                });
             });
             return;
         }
-        let mut sums = vec![identity; groups * output.len()];
-        pool.for_each_piece(&mut sums, output.len(), |group, sums| part(0, group, sums));
-        let (total, others) = sums.split_at_mut(output.len());
-        (steps.sums)(total, others, output.len());
-        finish(reduction, self.reduced_count, total, output);
+        with_scratch(groups * output.len(), |sums: &mut [T::Wide]| {
+            sums.fill(identity);
+            pool.for_each_piece(sums, output.len(), |group, sums| part(0, group, sums));
+            let (total, others) = sums.split_at_mut(output.len());
+            (steps.sums)(total, others, output.len());
+            finish(reduction, self.reduced_count, total, output);
+        });
     }
 
     /// Reduces a range of the reduced positions onto the sums from `first` on.
@@ -326,33 +333,35 @@ impl Plan {
         let (&(height, down), tall) = self.reduced.split_last().unwrap_or((&(1, input.len()), &[]));
         // Columns are added up over so many rows before their sum goes to the total.
         let (columns, rows) = if self.rows { (usize::MAX, self.reduced_count) } else { (BLOCK, 128) };
-        let mut partial: SmallVec<[T::Wide; 64]> = SmallVec::new();
-        let mut done = 0;
-        while done < sums.len() {
-            let (row, start) = ((first + done) / width, (first + done) % width);
-            let n = (width - start).min(sums.len() - done).min(columns);
-            let base = position(outer, row) + start * across;
-            let total = &mut sums[done..done + n];
-            for block in range.clone().step_by(rows) {
-                partial.clear();
-                partial.resize(if self.rows { 0 } else { n }, identity);
-                let (mut at, end) = (block, range.end.min(block.saturating_add(rows)));
-                while at < end {
-                    let (row, start) = (at / height, at % height);
-                    let count = (height - start).min(end - at);
-                    let begin = base + position(tall, row) + start * down;
-                    let x = &input[begin..][..(n - 1) * across + (count - 1) * down + 1];
-                    if self.rows {
-                        reduce_rows(steps, total, x, across, count);
-                    } else {
-                        reduce_columns(steps, &mut partial, x, down);
+        let widest = if self.rows { 0 } else { sums.len().min(columns) };
+        with_scratch(widest, |partial: &mut [T::Wide]| {
+            let mut done = 0;
+            while done < sums.len() {
+                let (row, start) = ((first + done) / width, (first + done) % width);
+                let n = (width - start).min(sums.len() - done).min(columns);
+                let base = position(outer, row) + start * across;
+                let total = &mut sums[done..done + n];
+                let partial = &mut partial[..n.min(widest)];
+                for block in range.clone().step_by(rows) {
+                    partial.fill(identity);
+                    let (mut at, end) = (block, range.end.min(block.saturating_add(rows)));
+                    while at < end {
+                        let (row, start) = (at / height, at % height);
+                        let count = (height - start).min(end - at);
+                        let begin = base + position(tall, row) + start * down;
+                        let x = &input[begin..][..(n - 1) * across + (count - 1) * down + 1];
+                        if self.rows {
+                            reduce_rows(steps, total, x, across, count);
+                        } else {
+                            reduce_columns(steps, partial, x, down);
+                        }
+                        at += count;
                     }
-                    at += count;
+                    (steps.sums)(total, partial, n);
                 }
-                (steps.sums)(total, &partial, n);
+                done += n;
             }
-            done += n;
-        }
+        });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::check_len;
 use crate::lanes::{CHUNK, vectorized};
+use crate::scratch::with_scratch;
 use crate::{Float, KernelError, Number, Real};
 use oxidane_pool::Pool;
 
@@ -47,25 +48,26 @@ pub fn softmax<T: Float>(
     let row = size * inner;
     let rows = (CHUNK / row.min(CHUNK)).max(1);
     pool.for_each_piece(output, rows * row, |i, piece| {
-        let mut x = vec![<T::Wide as Number>::ZERO; row];
-        let mut scratch = vec![<T::Wide as Number>::ZERO; 2 * inner];
-        let (top, sum) = scratch.split_at_mut(inner);
         let start = i * rows * row;
-        for (from, to) in input[start..start + piece.len()].chunks(row).zip(piece.chunks_mut(row)) {
-            vectorized(|| {
-                for (w, v) in x.iter_mut().zip(from) {
-                    *w = v.wide();
-                }
-                if inner == 1 {
-                    normalize_row::<T>(kind, &mut x);
-                } else {
-                    normalize_columns::<T>(kind, &mut x, inner, top, sum);
-                }
-                for (y, &w) in to.iter_mut().zip(&x) {
-                    *y = T::narrow(w);
-                }
-            });
-        }
+        with_scratch(row + 2 * inner, |scratch: &mut [T::Wide]| {
+            let (x, rest) = scratch.split_at_mut(row);
+            let (top, sum) = rest.split_at_mut(inner);
+            for (from, to) in input[start..start + piece.len()].chunks(row).zip(piece.chunks_mut(row)) {
+                vectorized(|| {
+                    for (w, v) in x.iter_mut().zip(from) {
+                        *w = v.wide();
+                    }
+                    if inner == 1 {
+                        normalize_row::<T>(kind, x);
+                    } else {
+                        normalize_columns::<T>(kind, x, inner, top, sum);
+                    }
+                    for (y, &w) in to.iter_mut().zip(&*x) {
+                        *y = T::narrow(w);
+                    }
+                });
+            }
+        });
     });
     Ok(())
 }

@@ -215,31 +215,53 @@ impl Tensor {
     /// # Errors
     /// When a string is not a number, a complex number should become real, or there is no memory.
     pub fn cast(&self, to: DType, rules: CastRules) -> Result<Tensor, TensorError> {
+        self.cast_into(to, rules, || TensorMut::zeroed(to, self.shape()))
+    }
+
+    /// As [`Tensor::cast`]; between numbers as the machine has them the result goes into what `make` gives, which has
+    /// the type and this tensor's shape.
+    ///
+    /// # Errors
+    /// As [`Tensor::cast`], when the result does not fit, and those of `make`.
+    pub fn cast_into<E: From<TensorError>>(
+        &self,
+        to: DType,
+        rules: CastRules,
+        make: impl FnOnce() -> Result<TensorMut, E>,
+    ) -> Result<Tensor, E> {
         let from = self.dtype();
         if from == to {
             return Ok(self.clone());
         }
         if from == DType::String {
-            return self.parse_strings(to, rules);
+            return Ok(self.parse_strings(to, rules)?);
         }
         if to == DType::String {
-            return self.print_strings();
+            return Ok(self.print_strings()?);
         }
         if from.is_complex() || to.is_complex() {
-            return self.cast_complex(to, rules);
+            return Ok(self.cast_complex(to, rules)?);
         }
         let native = self.to_native()?;
         if native.dtype() == to {
             return Ok(native);
         }
         if let Some(encode) = encoder(to, rules.saturate, rules.round) {
-            return native.encode(to, encode);
+            return Ok(native.encode(to, encode)?);
         }
-        match to {
-            // Their low bits are what packing keeps.
-            DType::U4 | DType::I4 | DType::U2 | DType::I2 => native.cast_native(DType::U8)?.repacked(to),
-            _ => native.cast_native(to),
+        // Their low bits are what packing keeps.
+        if matches!(to, DType::U4 | DType::I4 | DType::U2 | DType::I2) {
+            let mut bytes = TensorMut::zeroed(DType::U8, self.shape())?;
+            native.cast_native(&mut bytes)?;
+            return Ok(bytes.freeze().repacked(to)?);
         }
+        let mut out = make()?;
+        if out.dtype() != to || out.shape() != self.shape() {
+            let (shape, found) = (self.shape().to_vec(), out.as_bytes_mut().len());
+            return Err(TensorError::Length { dtype: to, shape, needed: self.len(), found }.into());
+        }
+        native.cast_native(&mut out)?;
+        Ok(out.freeze())
     }
 
     /// The elements as a dense tensor of a type with arithmetic: small integers in 8 bits, small floats as
@@ -279,8 +301,8 @@ impl Tensor {
     }
 
     /// Between types with arithmetic.
-    fn cast_native(&self, to: DType) -> Result<Tensor, TensorError> {
-        let mut out = TensorMut::zeroed(to, self.shape())?;
+    fn cast_native(&self, out: &mut TensorMut) -> Result<(), TensorError> {
+        let to = out.dtype();
         match (self.dtype(), to) {
             (DType::F16, DType::F32) => self.slice::<f16>()?.convert_to_f32_slice(out.slice_mut()?),
             (DType::BF16, DType::F32) => self.slice::<bf16>()?.convert_to_f32_slice(out.slice_mut()?),
@@ -303,7 +325,7 @@ impl Tensor {
                 }, _ => return Err(unsupported(from, to)))
             }, _ => return Err(unsupported(from, to))),
         }
-        Ok(out.freeze())
+        Ok(())
     }
 
     fn cast_complex(&self, to: DType, rules: CastRules) -> Result<Tensor, TensorError> {

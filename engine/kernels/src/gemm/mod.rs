@@ -96,7 +96,7 @@ impl<'a, T> Matrix<'a, T> {
 }
 
 /// Up to so many rows a product streams the right-hand matrix instead of packing it into blocks.
-const FEW_ROWS: usize = 6;
+pub(crate) const FEW_ROWS: usize = 6;
 
 /// Columns that a streaming loop works on at a time: their sums stay in the first-level cache.
 const STREAM_COLS: usize = 1024;
@@ -348,17 +348,24 @@ unsafe fn column_product<T: Scalar>(
         // SAFETY: the caller's promise; the target is one dense row of `m` cells.
         return unsafe { stream(alpha, b.transposed(), a.transposed(), accumulate, c) };
     }
-    let mut column = vec![T::ZERO; m];
-    let cells = Cells::new(&mut column);
-    // SAFETY: the column is this function's own; the target's cells are the caller's promise.
-    unsafe {
-        stream(alpha, b.transposed(), a.transposed(), false, &Target { cells: &cells, at: 0, row_step: m });
-        for i in 0..m {
-            let cell = &mut c.cells.piece(c.at + i * c.row_step, 1)[0];
-            let value = cells.piece(i, 1)[0];
-            *cell = if accumulate { cell.plus(value) } else { value };
+    with_scratch(m, |column: &mut [T]| {
+        let cells = Cells::new(column);
+        // SAFETY: the column is this function's own; the target's cells are the caller's promise.
+        unsafe {
+            stream(
+                alpha,
+                b.transposed(),
+                a.transposed(),
+                false,
+                &Target { cells: &cells, at: 0, row_step: m },
+            );
+            for i in 0..m {
+                let cell = &mut c.cells.piece(c.at + i * c.row_step, 1)[0];
+                let value = cells.piece(i, 1)[0];
+                *cell = if accumulate { cell.plus(value) } else { value };
+            }
         }
-    }
+    });
 }
 
 /// A product that reads `b` once: by rows where they are dense, by columns otherwise (one of both must be).

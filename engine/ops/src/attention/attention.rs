@@ -9,7 +9,8 @@ use oxidane_graph::{
     Unknown, ValueId, kernel, shared,
 };
 use oxidane_kernels::attention::{self as loops, Bias, Compute, Scores, Span};
-use oxidane_tensor::{CastRules, DType, Tensor, TensorMut, element_count};
+use oxidane_tensor::{CastRules, DType, Shape, Tensor, TensorMut, element_count};
+use smallvec::SmallVec;
 
 attributes! {
     /// `softmax(Q K^T * scale + mask) V` for each head.
@@ -123,7 +124,7 @@ impl Attention {
         (batches, queries, keys): (usize, usize, usize),
         past: Option<usize>,
         valid: Option<&[i64]>,
-    ) -> Result<Vec<Span>, OpError> {
+    ) -> Result<Spans, OpError> {
         if let Some(valid) = valid
             && valid.len() != batches
         {
@@ -243,9 +244,9 @@ impl Attention {
             factor = T::of(1.0);
         }
         // Heads of a row side by side even where the shape puts heads first: what comes next turns them back.
-        let shape: Vec<usize> = match flat {
-            true => vec![ql.batch, ql.rows, element_count(&[ql.heads, vl.size])?],
-            false => vec![ql.batch, ql.rows, ql.heads, vl.size],
+        let shape = match flat {
+            true => Shape::from_slice(&[ql.batch, ql.rows, element_count(&[ql.heads, vl.size])?]),
+            false => Shape::from_slice(&[ql.batch, ql.rows, ql.heads, vl.size]),
         };
         let placed = Layout { size: vl.size, flat: true, ..ql };
         let call = loops::Attention {
@@ -292,6 +293,9 @@ impl Attention {
         Ok(())
     }
 }
+
+/// The keys that each batch's queries see; few batches need no memory of their own.
+type Spans = SmallVec<[Span; 4]>;
 
 /// A mask as numbers to add.
 fn mask<T: Compute>(mask: &Tensor) -> Result<Tensor, OpError> {

@@ -192,7 +192,8 @@ impl Op for Cast {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let (to, rules) = (self.to, rules(self.saturate, &self.round_mode)?);
         kernel(move |run| {
-            let out = run.tensor(0)?.cast(to, rules)?;
+            let x = run.tensor(0)?;
+            let out = x.cast_into(to, rules, || run.allocate(0, to, x.shape()))?;
             run.set(0, out);
             Ok(())
         })

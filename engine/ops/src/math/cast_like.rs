@@ -61,7 +61,8 @@ impl Op for CastLike {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let rules = rules(self.saturate, &self.round_mode)?;
         kernel(move |run| {
-            let out = run.tensor(0)?.cast(run.tensor(1)?.dtype(), rules)?;
+            let (x, to) = (run.tensor(0)?, run.tensor(1)?.dtype());
+            let out = x.cast_into(to, rules, || run.allocate(0, to, x.shape()))?;
             run.set(0, out);
             Ok(())
         })

@@ -10,7 +10,7 @@ use oxidane_graph::{
 };
 use oxidane_kernels::Function;
 use oxidane_kernels::gemm::{Epilogue, Matrix, Weights};
-use oxidane_tensor::{DType, Tensor};
+use oxidane_tensor::{DType, Shape, Tensor};
 
 attributes! {
     /// `activation(factor * A * B + bias + addend)`: B is a matrix, read transposed where asked, the leading dimensions of
@@ -135,12 +135,12 @@ impl Product {
             return Err(OpError::new("a scalar is no matrix"));
         };
         let n = weights.cols();
-        let mut shape: Vec<usize> = lead.to_vec();
+        let mut shape = Shape::from_slice(lead);
         shape.push(n);
         let rows = lead.iter().product();
         let bias = run.try_datum(2).is_some().then(|| run.dense(2)).transpose()?;
         let addend = run.try_datum(3).is_some().then(|| run.dense(3)).transpose()?;
-        if let Some(other) = addend.as_ref().filter(|t| t.shape() != shape) {
+        if let Some(other) = addend.as_ref().filter(|t| t.shape() != &shape[..]) {
             let found = other.shape();
             return Err(OpError::new(format!("the addend has the shape {found:?}, the product {shape:?}")));
         }

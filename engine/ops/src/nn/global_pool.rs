@@ -9,7 +9,7 @@ use oxidane_graph::{
     Attributes, Call, Dim, Dims, InferCtx, Kernel, Op, OpError, Param, ShownDims, Signature, Unknown, kernel,
     shared,
 };
-use oxidane_kernels::pooling::{GlobalPool as Kind, global_pool};
+use oxidane_kernels::pooling::{GlobalPool as Kind, global_pool, global_pool_into, pooled_shape};
 use oxidane_tensor::DType;
 
 /// What a global pooling makes of each channel (batch, channels, spatial...).
@@ -126,8 +126,15 @@ impl Op for GlobalPool {
     fn kernel(&self, _: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
         let kind = self.kind;
         kernel(move |run| {
-            let y = global_pool(run.pool(), kind, run.tensor(0)?)?;
-            run.set(0, y);
+            let x = run.tensor(0)?;
+            if !matches!(x.dtype(), DType::F32 | DType::F64) {
+                let y = global_pool(run.pool(), kind, x)?;
+                run.set(0, y);
+                return Ok(());
+            }
+            let mut out = run.allocate(0, x.dtype(), &pooled_shape(x)?)?;
+            global_pool_into(run.pool(), kind, &run.dense(0)?, &mut out)?;
+            run.set(0, out.freeze());
             Ok(())
         })
     }

@@ -11,7 +11,7 @@ use oxidane_graph::{
 use oxidane_kernels::map::{Binary, binary};
 use oxidane_kernels::norm::layer_norm;
 use oxidane_kernels::{Float, Number};
-use oxidane_tensor::{CastRules, DType, Tensor, TensorMut, element_count};
+use oxidane_tensor::{CastRules, DType, Shape, Tensor, TensorMut, element_count};
 
 attributes! {
     /// `(x - mean) / sqrt(variance + epsilon) * scale + bias` over the dimensions from `axis` on.
@@ -140,10 +140,6 @@ impl LayerNormalization {
         let placed =
             (of_row(&scale, &x, axis)?, bias.as_ref().map(|b| of_row(b, &x, axis)).transpose()?.flatten());
         let simple = placed.0.is_some() && placed.1.is_some() == bias.is_some();
-        let values = |t: &Option<Tensor>| -> Result<Option<Vec<T>>, OpError> {
-            Ok(t.as_ref().filter(|_| simple).map(|t| t.slice::<T>()).transpose()?.map(<[T]>::to_vec))
-        };
-        let (place_scale, place_bias) = (values(&placed.0)?, values(&placed.1)?);
         let count = element_count(rows)?;
         let wanted = run.wants(1) || run.wants(2);
         // The mean of nothing is no number.
@@ -155,7 +151,12 @@ impl LayerNormalization {
         let pool = run.pool();
         let mut out = run.allocate(0, T::DTYPE, x.shape())?;
         let statistics = (wanted && size > 0).then_some((&mut means[..], &mut deviations[..]));
-        let place = (place_scale.as_deref(), place_bias.as_deref());
+        let (place_scale, place_bias) =
+            if simple { (placed.0.as_ref(), placed.1.as_ref()) } else { (None, None) };
+        let place = (
+            place_scale.map(|t| t.slice::<T>()).transpose()?,
+            place_bias.map(|t| t.slice::<T>()).transpose()?,
+        );
         layer_norm::<T>(pool, x.slice()?, size, place, self.epsilon, out.slice_mut()?, statistics)?;
         let mut y = out.freeze();
         if !simple {
@@ -165,7 +166,7 @@ impl LayerNormalization {
             }
         }
         run.set(0, y);
-        let mut shape = rows.to_vec();
+        let mut shape = Shape::from_slice(rows);
         shape.resize(x.rank(), 1);
         for (output, values) in [(1, means), (2, deviations)] {
             if run.wants(output) {

@@ -3,6 +3,7 @@
 use crate::Draft;
 use oxidane_graph::{Dim, Dims, OpError, ShownDims};
 use oxidane_kernels::window::{AutoPad, Window};
+use oxidane_tensor::Shape;
 
 /// The attributes of a window; absent lists are ones (strides, dilations) or noughts (pads).
 pub(crate) struct Sliding<'a> {
@@ -29,7 +30,7 @@ impl Sliding<'_> {
     ///
     /// # Errors
     /// When a size is negative, or neither is there.
-    pub(crate) fn kernel(&self, weights: Option<&[usize]>) -> Result<Vec<usize>, OpError> {
+    pub(crate) fn kernel(&self, weights: Option<&[usize]>) -> Result<Shape, OpError> {
         match (self.kernel_shape, weights) {
             (Some(sizes), _) => sizes
                 .iter()
@@ -38,7 +39,7 @@ impl Sliding<'_> {
                         .map_err(|_| OpError::new(format!("attribute `kernel_shape` {sizes:?} is negative")))
                 })
                 .collect(),
-            (None, Some(sizes)) => Ok(sizes.to_vec()),
+            (None, Some(sizes)) => Ok(sizes.into()),
             (None, None) => Err(OpError::new("attribute `kernel_shape` is required but missing")),
         }
     }
@@ -49,10 +50,10 @@ impl Sliding<'_> {
     /// When a list has the wrong length or a value out of range.
     pub(crate) fn unresolved(&self, weights: Option<&[usize]>) -> Result<Window, OpError> {
         let kernel = self.kernel(weights)?;
-        let list = |values: Option<&[i64]>| values.unwrap_or(&[]).to_vec();
         // VALID and SAME overrule pads, which files write along all the same.
-        let pads = if self.auto_pad()? == AutoPad::NotSet { list(self.pads) } else { Vec::new() };
-        Ok(Window::new(&kernel, &list(self.strides), &list(self.dilations), &pads)?)
+        let pads = if self.auto_pad()? == AutoPad::NotSet { self.pads } else { None };
+        let (strides, dilations) = (self.strides.unwrap_or_default(), self.dilations.unwrap_or_default());
+        Ok(Window::new(&kernel, strides, dilations, pads.unwrap_or_default())?)
     }
 
     /// The window for the spatial sizes `input`.

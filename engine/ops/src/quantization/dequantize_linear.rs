@@ -180,7 +180,9 @@ impl Op for DequantizeLinear {
         kernel(move |run| {
             let (x, scale) = (run.tensor(0)?, run.tensor(1)?);
             let to = op.result(scale.dtype())?;
-            let y = dequantized(run.pool(), x, scale, run.try_tensor(2)?, (op.axis, block), to)?;
+            let y = dequantized(run.pool(), x, scale, run.try_tensor(2)?, (op.axis, block), to, || {
+                run.allocate(0, to, x.shape())
+            })?;
             run.set(0, y);
             Ok(())
         })

@@ -187,7 +187,7 @@ pub(crate) fn quantized(
     Ok(out.freeze().cast(to, CastRules::default())?)
 }
 
-/// `(x - zero point) * scale` in the type `to`.
+/// `(x - zero point) * scale` in the type `to`; floats of bytes go into what `make` gives, which has the shape of `x`.
 ///
 /// # Errors
 /// When shapes do not fit, or there is no memory.
@@ -198,6 +198,7 @@ pub(crate) fn dequantized(
     zero: Option<&Tensor>,
     (axis, block): (i64, usize),
     to: DType,
+    make: impl FnOnce() -> Result<TensorMut, OpError>,
 ) -> Result<Tensor, OpError> {
     let zero = checked_zero(scale, zero)?;
     let grid = grid(x.shape(), scale, axis, block)?;
@@ -207,7 +208,7 @@ pub(crate) fn dequantized(
     if matches!(x.dtype(), DType::U8 | DType::I8) && to == DType::F32 {
         let x = x.to_dense()?;
         if let Some(codes) = x.dense_bytes() {
-            let mut out = TensorMut::zeroed(DType::F32, x.shape())?;
+            let mut out = make()?;
             let given = (scale.slice()?, zeros);
             dequantize_bytes(pool, (codes, x.dtype() == DType::I8), &grid, given, out.slice_mut()?)?;
             return Ok(out.freeze());

@@ -165,7 +165,10 @@ fn run_floats(run: &Run<'_>) -> Result<Tensor, OpError> {
     let pool = run.pool();
     let open = |x: usize, axis: i64| {
         let zero = Some(run.tensor(x + 2)?);
-        dequantized(pool, run.tensor(x)?, run.tensor(x + 1)?, zero, (axis, 0), DType::F32)
+        let codes = run.tensor(x)?;
+        dequantized(pool, codes, run.tensor(x + 1)?, zero, (axis, 0), DType::F32, || {
+            run.scratch(DType::F32, codes.shape())
+        })
     };
     let y = matmul(pool, &open(0, -2)?, &open(3, -1)?)?;
     let zero = run.tensor(7)?;

@@ -232,8 +232,13 @@ fn whole(run: &Run<'_>, zero: Option<&Tensor>, to: DType) -> Result<Option<Tenso
     if !single || !floats || !matches!(to, DType::U8 | DType::I8) {
         return Ok(None);
     }
-    let x = x.to_dense()?;
-    let zero = zero.map(Tensor::to_f64s).transpose()?.map_or(0, |z| z[0] as i32);
+    let zero = match zero {
+        None => 0,
+        Some(zero) if zero.dtype() != to => return Ok(None),
+        Some(zero) if to == DType::U8 => zero.values::<u8>()?[0].into(),
+        Some(zero) => zero.values::<i8>()?[0].into(),
+    };
+    let x = run.dense(0)?;
     let scale = scale.values::<f32>()?;
     let mut codes = run.allocate(0, to, x.shape())?;
     let (pool, floats, given) = (run.pool(), x.slice::<f32>()?, (&scale[..], &[zero][..]));
