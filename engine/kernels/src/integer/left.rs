@@ -78,29 +78,34 @@ impl<'a> Left<'a> {
         last + (self.rows - 1) * self.stride + offset + super::packed::STEP
     }
 
-    pub(crate) fn tile(&self, i: usize) -> Tile {
-        if self.images.0 * self.runs.0 == 1 && self.valid == self.rows {
-            let first = i * TILE;
-            let rows = (self.rows - first).min(TILE);
-            let place = |r: usize| if r < rows { (first + r) as u32 } else { NOWHERE };
-            return Tile { start: first * self.stride, rows, places: std::array::from_fn(place) };
-        }
+    /// Tile `i`. A `whole` one has 16 rows wherever its run has: a last one begins with rows of the tile before it,
+    /// which it does not give out.
+    pub(crate) fn tile(&self, i: usize, whole: bool) -> Tile {
         let of_run = self.tiles_of_run();
         let (run, first) = (i / of_run, i % of_run * TILE);
         let (image, inside) = (run / self.runs.0, run % self.runs.0);
-        let rows = (self.rows - first).min(TILE);
+        let begin = if whole && first + TILE > self.rows { self.rows.saturating_sub(TILE) } else { first };
+        let rows = (self.rows - begin).min(TILE);
+        let (line, at) = (begin / self.period, begin % self.period);
+        let (base, skipped) = (run * self.results + line * self.valid, first - begin);
         let mut places = [NOWHERE; TILE];
-        let (mut line, mut at) = (first / self.period, first % self.period);
-        for place in &mut places[..rows] {
-            if at < self.valid {
-                *place = (run * self.results + line * self.valid + at) as u32;
+        if self.period >= TILE {
+            // A tile reaches into the next period at most.
+            for (r, place) in places.iter_mut().enumerate() {
+                let next = usize::from(at + r >= self.period);
+                let at = at + r - next * self.period;
+                let given = (r >= skipped) & (r < rows) & (at < self.valid);
+                *place = if given { (base + next * self.valid + at) as u32 } else { NOWHERE };
             }
-            at += 1;
-            if at == self.period {
-                (line, at) = (line + 1, 0);
+        } else {
+            for (r, place) in places.iter_mut().enumerate().take(rows).skip(skipped) {
+                let (line, at) = ((at + r) / self.period, (at + r) % self.period);
+                if at < self.valid {
+                    *place = (base + line * self.valid + at) as u32;
+                }
             }
         }
-        let start = image * self.images.1 + inside * self.runs.1 + first * self.stride;
+        let start = image * self.images.1 + inside * self.runs.1 + begin * self.stride;
         Tile { start, rows, places }
     }
 }

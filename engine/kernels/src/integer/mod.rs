@@ -24,6 +24,7 @@ pub use packed::Packed;
 pub use pool::{max_pool, mean};
 pub use product::{Product, Rows, Scales, product};
 
+use crate::isa::{Isa, isa};
 use block::{Blocks, Columns, Sums};
 use finish::{Finish, PARTS, Part};
 use left::{Left, NOWHERE, TILE, Tile};
@@ -76,13 +77,13 @@ fn run<F: Finish>(
     let tall = (KEPT / (TILE * depth)).clamp(2, TILES).min(tiles.next_multiple_of(2)) & !1;
     let wide = (WORTH / (tall * TILE * depth * PAIR)).clamp(1, pairs);
     let (down, across) = (tiles.div_ceil(tall), pairs.div_ceil(wide));
-    let isa = crate::isa::isa();
+    let isa = isa();
     pool.for_each(down * across, &|i| {
         let (first, pair) = (i / across * tall, i % across * wide);
         let count = tall.min(tiles - first);
         let mut mine = [Tile::NONE; TILES];
         for (k, tile) in mine[..count].iter_mut().enumerate() {
-            *tile = left.tile(first + k);
+            *tile = left.tile(first + k, isa == Isa::Amx);
         }
         let mut blocks = Blocks::new(isa);
         let mut two = [Sums([[0; PAIR]; 2 * TILE]), Sums([[0; PAIR]; 2 * TILE])];

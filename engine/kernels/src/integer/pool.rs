@@ -69,19 +69,27 @@ pub fn max_pool(
         #[inline(always)]
         fn run<V: Vector>(self) {
             let [height, width, channels] = self.size;
-            let at = |axis: usize, place: usize, tap: usize, size: usize| {
+            let at = |tap: usize| {
                 let w = self.window;
-                let shifted = place * w.strides[axis] + tap * w.dilations[axis];
-                shifted.checked_sub(w.begins[axis]).filter(|&at| at < size)
+                let shifted = self.y * w.strides[0] + tap * w.dilations[0];
+                shifted.checked_sub(w.begins[0]).filter(|&at| at < height)
             };
             let flip = if self.signed { 0x80 } else { 0 };
+            let lines: SmallVec<[usize; 16]> =
+                (0..self.window.kernel[0]).filter_map(|ky| Some(at(ky)? * width * channels)).collect();
+            let lines = &lines[..];
+            let w = self.window;
+            let (step, apart, begin) = (w.strides[1], w.dilations[1], w.begins[1]);
             let mut taps: SmallVec<[usize; 16]> = SmallVec::new();
             for (ox, out) in self.out.chunks_exact_mut(channels).enumerate() {
                 taps.clear();
-                for ky in 0..self.window.kernel[0] {
-                    let Some(y) = at(0, self.y, ky, height) else { continue };
-                    let inside = (0..self.window.kernel[1]).filter_map(|kx| at(1, ox, kx, width));
-                    taps.extend(inside.map(|x| (y * width + x) * channels));
+                for &line in lines {
+                    for kx in 0..self.window.kernel[1] {
+                        let x = (ox * step + kx * apart).wrapping_sub(begin);
+                        if x < width {
+                            taps.push(line + x * channels);
+                        }
+                    }
                 }
                 #[cfg(target_arch = "x86_64")]
                 if isa() >= Isa::Avx512 {

@@ -21,8 +21,7 @@ struct Config {
 /// Configures the tiles for blocks whose two tiles have these rows.
 unsafe fn configure(rows: [usize; 2]) {
     let mut config = Config { palette: 1, start: 0, zero: [0; 14], bytes: [0; 16], rows: [0; 16] };
-    // A tile without rows cannot be named by any instruction.
-    let (first, second) = (rows[0] as u8, rows[1].max(1) as u8);
+    let (first, second) = (rows[0] as u8, rows[1] as u8);
     let all = [first, first, second, second, first, second, TILE as u8, TILE as u8];
     for (i, rows) in all.into_iter().enumerate() {
         config.bytes[i] = 64;
@@ -50,10 +49,12 @@ pub(super) unsafe fn tiles(
     sums: &mut Sums,
     meanwhile: &mut dyn FnMut(Range<usize>),
 ) {
-    if *shape != rows.count {
+    // A second tile that is not there is no reason to configure anew.
+    let wanted = [rows.count[0], if rows.count[1] > 0 { rows.count[1] } else { rows.count[0] }];
+    if *shape != wanted {
         // SAFETY: the machine has tiles.
-        unsafe { configure(rows.count) };
-        *shape = rows.count;
+        unsafe { configure(wanted) };
+        *shape = wanted;
     }
     let (steps, both) = (columns.steps, rows.count[1] > 0);
     let start = columns.start.as_ptr();
