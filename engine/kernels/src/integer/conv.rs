@@ -3,18 +3,19 @@
 //!
 //! The input is copied once into a frame that holds its padding, cut into one image for each phase of the strides, so
 //! that windows of neighbouring outputs begin one pixel apart: each tap is then an offset. Outputs are computed along
-//! the whole frame; what lies between two lines is left out. A pointwise convolution reads the input where it lies.
+//! the whole frame; what lies between two lines is left out. Where there are few
+//! channels, the phases of a pixel lie together, so that few runs of bytes make a window. A pointwise convolution reads the input where it lies.
 
 use super::finish::{Addend, Codes, Coding, Out, bounded};
 use super::left::Left;
-use super::packed::{PAIR, Packed, STEP};
+use super::packed::{HOLE, PAIR, Packed, STEP};
 use super::{aligned, run};
 use crate::KernelError;
 use crate::scratch::with_scratch;
 use crate::window::Window;
 use oxidane_pool::Pool;
 
-/// Fewer channels than this are gathered line by line, because pixels of a phase would be too short to copy.
+/// With fewer channels than this, the phases of a pixel lie together.
 const FEW: usize = 16;
 
 /// Bytes that one task copies.
@@ -74,12 +75,12 @@ struct Frame {
     strides: [usize; 2],
     begins: [usize; 2],
     output: [usize; 2],
-    /// Phases that are used; one of (0, 0) with strides of its own where lines are gathered.
+    /// Phases that are used; where those of a pixel lie together, one.
     phases: Vec<(usize, usize)>,
     /// Height and width of a phase's image.
     size: [usize; 2],
-    /// Whether every line of outputs is a run of its own.
-    by_lines: bool,
+    /// Whether the phases of a pixel lie together.
+    deep: bool,
     /// Whether the input may be read where it lies.
     direct: bool,
 }
@@ -112,8 +113,8 @@ impl Conv {
         if size(depth, spec.outputs)? != spec.weights.0.len() {
             return Err(fault("the weights do not fit"));
         }
-        let by_lines = channels < FEW && (sh > 1 || sw > 1);
-        let phase = |y: usize, x: usize| if by_lines { (0, 0) } else { (y * dh % sh, x * dw % sw) };
+        let deep = channels < FEW && (sh > 1 || sw > 1);
+        let phase = |y: usize, x: usize| (y * dh % sh, x * dw % sw);
         let mut phases = Vec::new();
         for y in 0..kh {
             for x in 0..kw {
@@ -122,29 +123,33 @@ impl Conv {
                 }
             }
         }
-        let frame_size = if by_lines {
-            [
-                output[0].saturating_sub(1) * sh + window.span(0),
-                output[1].saturating_sub(1) * sw + window.span(1),
-            ]
-        } else {
-            [output[0] + (kh - 1) * dh / sh, output[1] + (kw - 1) * dw / sw]
-        };
-        let line = size(frame_size[1], channels)?;
+        let frame_size = [output[0] + (kh - 1) * dh / sh, output[1] + (kw - 1) * dw / sw];
+        let pixel = if deep { size(size(sh, sw)?, channels)? } else { channels };
+        let line = size(frame_size[1], pixel)?;
         let image = size(line, frame_size[0])?;
         size(image, phases.len())?;
-        // Taps by where they begin; those that touch each other are one run.
+        let mut begins: Vec<(usize, usize)> = Vec::new();
+        for tap in 0..taps {
+            let (y, x) = (tap / kw, tap % kw);
+            let (py, px) = phase(y, x);
+            let first = if deep {
+                (py * sw + px) * channels
+            } else {
+                phases.iter().position(|&of| of == (py, px)).unwrap_or(0) * image
+            };
+            begins.push((first + y * dh / sh * line + x * dw / sw * pixel, tap));
+        }
+        begins.sort_unstable();
+        // Taps that touch each other, or almost so inside of a step, are one run.
         let mut runs: Vec<(usize, Vec<usize>)> = Vec::new();
-        for (p, &of) in phases.iter().enumerate() {
-            for tap in (0..taps).filter(|tap| phase(tap / kw, tap % kw) == of) {
-                let (y, x) = (tap / kw * dh, tap % kw * dw);
-                let (y, x) = if by_lines { (y, x) } else { (y / sh, x / sw) };
-                let offset = p * image + y * line + x * channels;
-                let depth = (0..channels).map(|c| c * taps + tap);
-                match runs.last_mut() {
-                    Some((first, run)) if *first + run.len() == offset => run.extend(depth),
-                    _ => runs.push((offset, depth.collect())),
+        for (offset, tap) in begins {
+            let depth = (0..channels).map(|c| c * taps + tap);
+            match runs.last_mut() {
+                Some((first, run)) if *first + run.len() == offset || offset + channels <= *first + STEP => {
+                    run.resize(offset - *first, HOLE);
+                    run.extend(depth);
                 }
+                _ => runs.push((offset, depth.collect())),
             }
         }
         let runs: Vec<(usize, &[usize])> = runs.iter().map(|(offset, run)| (*offset, &run[..])).collect();
@@ -183,9 +188,9 @@ impl Conv {
             strides: [sh, sw],
             begins: [window.begins[0], window.begins[1]],
             output: [output[0], output[1]],
-            phases,
+            phases: if deep { vec![(0, 0)] } else { phases },
             size: frame_size,
-            by_lines,
+            deep,
             direct: spec.channels_last && flip == 0 && unpadded && sh == 1 && sw == 1,
         };
         let lowest = if spec.rectified { zero.clamp(0, 255) as u8 } else { 0 };
@@ -290,40 +295,42 @@ impl Conv {
 }
 
 impl Frame {
+    /// Bytes of a pixel.
+    fn pixel(&self) -> usize {
+        if self.deep { self.strides[0] * self.strides[1] * self.input[0] } else { self.input[0] }
+    }
+
     /// Bytes of the frame of one image.
     fn image(&self) -> usize {
-        self.phases.len() * self.size[0] * self.size[1] * self.input[0]
+        self.phases.len() * self.size[0] * self.size[1] * self.pixel()
     }
 
     /// The rows of the product.
     fn left<'a>(&self, bytes: &'a [u8], batch: usize) -> Left<'a> {
-        let ([oh, ow], channels, width) = (self.output, self.input[0], self.size[1]);
-        let common = Left {
+        let ([oh, ow], width) = (self.output, self.size[1]);
+        Left {
             bytes,
-            stride: channels,
+            stride: self.pixel(),
             images: (batch, self.image()),
             runs: (1, 0),
             rows: (oh - 1) * width + ow,
             period: width,
             valid: ow,
             results: oh * ow,
-        };
-        if !self.by_lines {
-            return common;
         }
-        let [sh, sw] = self.strides;
-        let runs = (oh, sh * width * channels);
-        Left { stride: sw * channels, runs, rows: ow, period: ow, valid: ow, results: ow, ..common }
     }
 
     /// Copies the input into the frame.
     fn fill(&self, pool: &Pool, x: &[u8], frame: &mut [u8]) {
+        if self.deep {
+            return self.fill_deep(pool, x, frame);
+        }
         let ([channels, height, width], [rows, columns]) = (self.input, self.size);
         let line = columns * channels;
         if line == 0 {
             return;
         }
-        let [sh, sw] = if self.by_lines { [1, 1] } else { self.strides };
+        let [sh, sw] = self.strides;
         let flip = self.flip;
         let lines = (COPIED / line).max(1);
         pool.for_each_piece(frame, lines * line, |i, piece| {
@@ -374,6 +381,68 @@ impl Frame {
                 }
                 if flip != 0 {
                     to.iter_mut().for_each(|byte| *byte ^= flip);
+                }
+            }
+        });
+    }
+
+    /// As [`Frame::fill`] where the phases of a pixel lie together.
+    fn fill_deep(&self, pool: &Pool, x: &[u8], frame: &mut [u8]) {
+        let ([channels, height, width], [rows, columns], [sh, sw]) = (self.input, self.size, self.strides);
+        let (pixel, plane) = (self.pixel(), height * width);
+        if columns * pixel == 0 {
+            return;
+        }
+        let lines = (COPIED / (columns * pixel)).max(1);
+        pool.for_each_piece(frame, lines * columns * pixel, |i, piece| {
+            piece.fill(self.padding);
+            for (k, to) in piece.chunks_exact_mut(columns * pixel).enumerate() {
+                let index = i * lines + k;
+                let image = &x[index / rows * channels * plane..][..channels * plane];
+                for py in 0..sh {
+                    let y = (index % rows * sh + py).checked_sub(self.begins[0]).filter(|&y| y < height);
+                    let Some(y) = y else { continue };
+                    let to = &mut to[py * sw * channels..];
+                    // Columns whose phases are all inside the input: theirs lie one after the other in it.
+                    let first = self.begins[1].div_ceil(sw).min(columns);
+                    let last = ((width + self.begins[1]) / sw).clamp(first, columns);
+                    let (step, apart) = if self.channels_last { (channels, 1) } else { (1, plane) };
+                    let line = &image[y * width * step..];
+                    for px in 0..sw {
+                        for column in (0..first).chain(last..columns) {
+                            let x = (column * sw + px).checked_sub(self.begins[1]).filter(|&x| x < width);
+                            let Some(x) = x else { continue };
+                            for c in 0..channels {
+                                to[column * pixel + px * channels + c] =
+                                    line[x * step + c * apart] ^ self.flip;
+                            }
+                        }
+                    }
+                    if first == last {
+                        continue;
+                    }
+                    let line = &line[(first * sw - self.begins[1]) * step..];
+                    let to = to[first * pixel..].chunks_mut(pixel).take(last - first);
+                    if self.channels_last {
+                        for (to, from) in to.zip(line.chunks_exact(sw * channels)) {
+                            to.iter_mut().zip(from).for_each(|(to, from)| *to = from ^ self.flip);
+                        }
+                    } else if channels == 3 && sw == 2 {
+                        let planes = [0, 1, 2].map(|c| line[c * plane..].as_chunks::<2>().0);
+                        let [red, green, blue] = planes;
+                        for (((to, r), g), b) in to.zip(red).zip(green).zip(blue) {
+                            let bytes = [r[0], g[0], b[0], r[1], g[1], b[1]];
+                            if let Some(to) = to.first_chunk_mut::<6>() {
+                                *to = bytes.map(|byte| byte ^ self.flip);
+                            }
+                        }
+                    } else {
+                        for (at, to) in to.enumerate() {
+                            for (i, to) in to[..sw * channels].iter_mut().enumerate() {
+                                *to = line[at * sw + i / channels + i % channels * plane] ^ self.flip;
+                            }
+                        }
+                    }
                 }
             }
         });

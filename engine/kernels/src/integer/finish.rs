@@ -174,6 +174,9 @@ pub(crate) struct Codes<'a> {
 /// Steps beyond which every code is cut, and which whole numbers can still tell.
 const MOST: f32 = 1e6;
 
+/// Between this number and the one twice as large, floats are whole numbers.
+const ROUNDING: f32 = 12_582_912.0;
+
 impl Finish for Codes<'_> {
     unsafe fn part(&self, part: Part<'_>, column: usize, width: usize) {
         match isa() {
@@ -281,10 +284,11 @@ impl Codes<'_> {
                 worth: (0.0, 0.0),
                 offset: 0.0,
             });
-            let (least, largest) = (_mm512_set1_ps(addend.bounds.0), _mm512_set1_ps(addend.bounds.1));
+            let least = _mm512_set1_ps(addend.bounds.0);
+            let largest = _mm512_set1_ps(addend.bounds.1);
             let (worth, theirs) = (_mm512_set1_ps(addend.worth.0), _mm512_set1_ps(addend.worth.1));
             let offset = _mm512_set1_ps(addend.offset);
-            let rounding = _mm512_set1_ps(12_582_912.0);
+            let rounding = _mm512_set1_ps(ROUNDING);
             let flip_addend = _mm256_set1_epi8(addend.flip as i8);
             for (rows, places) in part.rows.chunks_exact(2).zip(part.places.chunks_exact(2)) {
                 if places[0] == NOWHERE && places[1] == NOWHERE {
@@ -301,8 +305,8 @@ impl Codes<'_> {
                     }
                     for half in 0..2 {
                         let sum = _mm512_load_si512(rows[r].as_ptr().add(16 * half).cast());
-                        let mut v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales[half]);
-                        if ADD {
+                        let sum = _mm512_cvtepi32_ps(sum);
+                        let v = if ADD {
                             let part = match half {
                                 0 => _mm256_castsi256_si128(other),
                                 _ => _mm256_extracti128_si256::<1>(other),
@@ -310,11 +314,13 @@ impl Codes<'_> {
                             let b = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(part));
                             let b = _mm512_fmadd_ps(b, theirs, offset);
                             // Cut to fewer than 2^22 first, numbers are rounded by what is added and taken away.
-                            let mine = _mm512_max_ps(_mm512_min_ps(v, largest), least);
+                            let mine = _mm512_mul_ps(sum, scales[half]);
+                            let mine = _mm512_max_ps(_mm512_min_ps(mine, largest), least);
                             let mine = _mm512_sub_ps(_mm512_add_ps(mine, rounding), rounding);
-                            v = _mm512_fmadd_ps(mine, worth, b);
-                        }
-                        // Numbers that are too small come out as the smallest whole one.
+                            _mm512_fmadd_ps(mine, worth, b)
+                        } else {
+                            _mm512_mul_ps(sum, scales[half])
+                        };
                         let v = if TRIM { _mm512_min_ps(v, most) } else { v };
                         steps[2 * r + half] = _mm512_cvtps_epi32(v);
                     }

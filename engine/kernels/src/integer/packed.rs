@@ -5,6 +5,9 @@ use crate::KernelError;
 /// Columns that a block of sums has: two panels of 16.
 pub(crate) const PAIR: usize = 32;
 
+/// In a run of depth, a byte of the left side that nothing of the right side is multiplied by.
+pub(crate) const HOLE: usize = usize::MAX;
+
 /// Bytes of depth in a step: the width of a tile.
 pub(crate) const STEP: usize = 64;
 
@@ -51,7 +54,7 @@ impl Packed {
     }
 
     /// As [`Packed::matrix`], with the depth in runs that lie together on the left side: where each begins there, and
-    /// which `k` it goes through.
+    /// which `k` it goes through, holes included.
     pub(crate) fn runs(
         bytes: &[u8],
         signed: bool,
@@ -60,7 +63,7 @@ impl Packed {
         (ks, ns): (usize, usize),
     ) -> Result<Packed, KernelError> {
         let large = || KernelError::Shape("a matrix is too large".to_owned());
-        let deepest = runs.iter().flat_map(|r| r.1.iter().copied()).max();
+        let deepest = runs.iter().flat_map(|r| r.1.iter().copied()).filter(|&k| k != HOLE).max();
         if let (Some(k), Some(n)) = (deepest, columns.checked_sub(1)) {
             let last = k.checked_mul(ks).zip(n.checked_mul(ns)).and_then(|(k, n)| k.checked_add(n));
             if last.is_none_or(|last| last >= bytes.len()) {
@@ -95,7 +98,7 @@ impl Packed {
                 continue;
             }
             for (line, ks4) in group.iter_mut().zip(chunk.chunks(4)) {
-                for (j, &k) in ks4.iter().enumerate() {
+                for (j, &k) in ks4.iter().enumerate().filter(|(_, k)| **k != HOLE) {
                     let row = &bytes[k * ks + first * ns..];
                     if ns == 1 {
                         for (c, &byte) in row[..width].iter().enumerate() {
@@ -113,7 +116,7 @@ impl Packed {
                 }
             }
         }
-        let depth = runs.iter().map(|r| r.1.len()).sum();
+        let depth = runs.iter().map(|r| r.1.iter().filter(|k| **k != HOLE).count()).sum();
         Ok(Packed { lines, steps, depth, columns, sums, shift: if signed { 0 } else { 128 } })
     }
 
