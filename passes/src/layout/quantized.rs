@@ -144,7 +144,7 @@ fn weights(site: &Site<'_>, value: ValueId, axis: i64) -> Result<Codes, Refused>
     let one = whole(site, codes.scale) && whole(site, codes.zero);
     let constant = site.constant(codes.scale).is_some() && site.constant(codes.zero).is_some();
     let by_axis = site.attribute::<i64>(codes.node(site)?, "axis") == Some(axis);
-    if !one && !(constant && by_axis) {
+    if !(one || constant && by_axis) {
         return Err(Refused::because("the weights have scales that are not one for each output"));
     }
     Ok(codes)
