@@ -74,13 +74,6 @@ pub trait Op: Any + Debug + Send + Sync {
         &[]
     }
 
-    /// Whether a constant that is a matrix of single floats may lie at any byte of a file in this input. Other kernels
-    /// find their constants dense and aligned, copied where they are not.
-    fn unaligned(&self, input: usize) -> bool {
-        let _ = input;
-        false
-    }
-
     /// The gradient with respect to each input, from those of the outputs (`None` is zero), emitted as
     /// standard operators; `None` for an input that carries no derivative.
     ///

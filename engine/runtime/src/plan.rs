@@ -144,7 +144,6 @@ impl Plan {
                         Source::Constant(_) if node.op().packs().contains(&slot) => None,
                         Source::Constant(tensor) => Some(Operand::Constant(match dense.get(&v) {
                             Some(t) => t.clone(),
-                            None if is_matrix(tensor) && node.op().unaligned(slot) => (**tensor).clone(),
                             None => {
                                 let t = tensor.to_dense().map_err(|e| Problem::new(graph.place(id), e))?;
                                 if !tensor.is_dense() {
@@ -444,11 +443,6 @@ impl Asked {
         };
         Some(Asked { dtype: tensor.dtype, axes: tensor.shape.as_ref()?.iter().map(axis).collect() })
     }
-}
-
-/// Whether a constant is a dense matrix of single floats.
-fn is_matrix(tensor: &Tensor) -> bool {
-    tensor.rank() == 2 && tensor.dtype() == DType::F32 && tensor.dense_bytes().is_some()
 }
 
 /// Colors the outputs of a node and releases the colors of inputs that it is the last to read.

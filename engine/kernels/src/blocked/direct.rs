@@ -35,8 +35,8 @@ impl Direct {
         let kernel = super::shape::pair(&spec.window.kernel, 1);
         let (taps, channels) = (kernel.0 * kernel.1, spec.inputs / spec.groups);
         let run = kernel.1.next_multiple_of(match kernel.1 {
-            ..=4 => 4,
-            ..=8 => 8,
+            0..=4 => 4,
+            5..=8 => 8,
             _ => LANES,
         });
         let depth = match input {

@@ -93,7 +93,7 @@ impl Convolution {
             padded[..bias.len()].copy_from_slice(bias);
         }
         let depthwise = match spec.is_depthwise() && input == Input::Blocked {
-            true => Some(Depthwise::new(spec, weights.to_dense()?.slice()?)?),
+            true => Some(packed(weights, |weights| Depthwise::new(spec, weights))?),
             false => None,
         };
         Ok(Convolution {
@@ -114,6 +114,11 @@ impl Convolution {
     /// whatever would be chosen. For measuring.
     pub fn by_tiles_of(self, side: usize) -> Convolution {
         Convolution { forced: Some(side), ..self }
+    }
+
+    /// What it is.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     /// Spatial sizes of the output for those of the input.
@@ -159,17 +164,27 @@ impl Convolution {
         let side = winograd::choose(&self.spec, self.input, &sizes, self.forced);
         if let Some(side) = side {
             let kept = if side == 2 { &self.small } else { &self.large };
-            let made =
-                kept.get_or_init(|| Winograd::new(&self.spec, self.weights.to_dense()?.slice()?, side));
+            let made = kept
+                .get_or_init(|| packed(&self.weights, |weights| Winograd::new(&self.spec, weights, side)));
             made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
             return Ok(());
         }
         let kept = &self.direct;
-        let made =
-            kept.get_or_init(|| Direct::new(&self.spec, self.input, self.weights.to_dense()?.slice()?));
+        let made = kept
+            .get_or_init(|| packed(&self.weights, |weights| Direct::new(&self.spec, self.input, weights)));
         made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
         Ok(())
     }
+}
+
+/// What `pack` makes of the weights, whose pages of a file are not needed any more then.
+fn packed<T>(
+    weights: &Tensor,
+    pack: impl FnOnce(&[f32]) -> Result<T, KernelError>,
+) -> Result<T, KernelError> {
+    let made = pack(weights.to_dense()?.slice()?);
+    weights.release_pages();
+    made
 }
 
 /// Dense input has up to so many channels.

@@ -37,7 +37,7 @@ impl Layout {
     }
 
     /// The steps from batch to batch, head to head and row to row in dense memory.
-    pub(super) fn steps(&self) -> (usize, usize, usize) {
+    pub(super) fn steps(&self) -> Steps {
         let row = if self.flat { self.heads * self.size } else { self.size };
         let head = if self.flat { self.size } else { self.rows * self.size };
         (self.heads * self.rows * self.size, head, row)
@@ -53,7 +53,7 @@ impl Layout {
     }
 
     /// The elements from the first on and the steps of a tensor whose heads are each dense.
-    fn strided<'a, T: Element>(&self, tensor: &'a Tensor) -> Option<(&'a [T], (usize, usize, usize))> {
+    fn strided<'a, T: Element>(&self, tensor: &'a Tensor) -> Option<(&'a [T], Steps)> {
         let (data, offset) = tensor.storage()?;
         let step = |axis: usize| tensor.strides().get(axis).and_then(|&s| usize::try_from(s).ok());
         let last = tensor.rank().checked_sub(1)?;
@@ -86,6 +86,9 @@ pub(super) fn compute<T: Compute>(tensor: &Tensor) -> Result<Tensor, OpError> {
     Ok(tensor.cast(T::DTYPE, CastRules::default())?.to_dense()?)
 }
 
+/// From one item of the batch, one head and one row to the next, in elements.
+type Steps = (usize, usize, usize);
+
 /// Bytes that a task copies at least.
 const COPY: usize = 256 << 10;
 
@@ -106,9 +109,9 @@ pub(super) fn cat(run: &Run<'_>, output: usize, past: &Tensor, new: &Tensor) -> 
     let (a, b) = (past.dense_bytes().unwrap_or_default(), new.dense_bytes().unwrap_or_default());
     let (wide, narrow) = (a.len() / pairs.max(1), b.len() / pairs.max(1));
     let pair = wide + narrow;
-    if pair > 0 {
-        // A task copies several short pairs.
-        let together = (COPY / pair).max(1);
+    // A task copies several short pairs.
+    if let Some(together) = COPY.checked_div(pair) {
+        let together = together.max(1);
         run.pool().for_each_piece(out.as_bytes_mut(), pair * together, |task, piece| {
             for (i, to) in piece.chunks_exact_mut(pair).enumerate() {
                 let i = task * together + i;

@@ -5,12 +5,13 @@ use crate::formula::{Formula, plain};
 use crate::nn::window::Sliding;
 use crate::{Case, Form, Room, attributes, noise, of_room, types};
 use oxidane_graph::{
-    Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Signature, Unknown,
-    ValueId, kernel, shared,
+    Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature,
+    Unknown, ValueId, kernel, shared,
 };
+use oxidane_kernels::Function;
 use oxidane_kernels::blocked::{Convolution, Input, Spec};
+use oxidane_tensor::Tensor;
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 attributes! {
     /// A function of the convolution of blocked channels by weights (outputs, channels / group, kernel...), plus a bias
@@ -140,6 +141,52 @@ impl Conv {
     pub fn fits(&self, weights: &[usize]) -> bool {
         self.spec(weights).is_ok_and(|spec| Convolution::fits(&spec, self.input()))
     }
+
+    /// The convolution by these weights.
+    ///
+    /// # Errors
+    /// When they do not fit the attributes.
+    fn convolution(
+        &self,
+        weights: &Tensor,
+        bias: Option<&Tensor>,
+        function: Option<Function>,
+    ) -> Result<Convolution, OpError> {
+        let bias = bias.map(Tensor::to_dense).transpose()?;
+        let bias = bias.as_ref().map(|b| b.slice()).transpose()?;
+        Ok(Convolution::new(&self.spec(weights.shape())?, self.input(), weights, bias, function)?)
+    }
+
+    fn compute(&self, run: &mut Run<'_>, convolution: &Convolution) -> Result<(), OpError> {
+        let channels = convolution.spec().inputs;
+        let x = run.dense(0)?;
+        let (batch, spatial) = match (self.dense, x.shape()) {
+            (true, [batch, found, spatial @ ..]) if *found == channels => (*batch, spatial),
+            (true, found) => {
+                return Err(OpError::new(format!("an input of shape {found:?} has not {channels} channels")));
+            }
+            (false, shape) => {
+                let (batch, blocks, spatial) = sizes(shape)?;
+                if blocks != channels.div_ceil(BLOCK) {
+                    return Err(OpError::new(format!("{blocks} blocks do not hold {channels} channels")));
+                }
+                (batch, spatial)
+            }
+        };
+        let mut shape: SmallVec<[usize; 6]> =
+            SmallVec::from_slice(&[batch, convolution.spec().outputs.div_ceil(BLOCK)]);
+        shape.extend(convolution.output(spatial)?);
+        shape.push(BLOCK);
+        let sum = run.try_tensor(3)?.map(|z| z.to_dense()).transpose()?;
+        if sum.as_ref().is_some_and(|z| z.shape() != &shape[..]) {
+            return Err(OpError::new("the tensor that is added has another shape than the convolution"));
+        }
+        let pool = run.pool();
+        run.write::<f32>(0, &shape, |out| {
+            let sum = sum.as_ref().map(|z| z.slice()).transpose()?;
+            Ok(convolution.run(pool, batch, spatial, x.slice()?, sum, out)?)
+        })
+    }
 }
 
 impl Op for Conv {
@@ -176,53 +223,22 @@ impl Op for Conv {
     }
 
     fn kernel(&self, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
-        let Some(weights) = call.constant(1) else {
-            return Err(OpError::unsupported("a blocked convolution needs constant weights"));
-        };
-        let bias = match (call.constant(2), call.inputs.get(2)) {
-            (Some(bias), _) => Some(bias.to_dense()?),
-            (None, Some(Some(_))) => {
-                return Err(OpError::unsupported("a blocked convolution needs a constant bias"));
-            }
-            (None, _) => None,
-        };
-        let spec = self.spec(weights.shape())?;
         let numbers = self.activation_params.as_deref().unwrap_or_default();
         let function = activation::read(&self.activation, numbers)?;
-        let bias = bias.as_ref().map(|b| b.slice()).transpose()?;
-        let convolution = Arc::new(Convolution::new(&spec, self.input(), weights, bias, function)?);
-        let dense = self.dense;
-        let channels = spec.inputs;
+        let (weights, bias) = (call.constant(1).cloned(), call.constant(2).cloned());
+        let constant = match (&weights, &bias, call.inputs.get(2)) {
+            (Some(w), Some(b), _) => Some(self.convolution(w, Some(b), function)?),
+            (Some(w), None, None | Some(None)) => Some(self.convolution(w, None, function)?),
+            _ => None,
+        };
+        let this = self.clone();
         kernel(move |run| {
-            let x = run.dense(0)?;
-            let (batch, spatial) = match (dense, x.shape()) {
-                (true, [batch, found, spatial @ ..]) if *found == channels => (*batch, spatial),
-                (true, found) => {
-                    return Err(OpError::new(format!(
-                        "an input of shape {found:?} has not {channels} channels"
-                    )));
-                }
-                (false, shape) => {
-                    let (batch, blocks, spatial) = sizes(shape)?;
-                    if blocks != channels.div_ceil(BLOCK) {
-                        return Err(OpError::new(format!("{blocks} blocks do not hold {channels} channels")));
-                    }
-                    (batch, spatial)
-                }
-            };
-            let mut shape: SmallVec<[usize; 6]> =
-                SmallVec::from_slice(&[batch, spec.outputs.div_ceil(BLOCK)]);
-            shape.extend(convolution.output(spatial)?);
-            shape.push(BLOCK);
-            let sum = run.try_tensor(3)?.map(|z| z.to_dense()).transpose()?;
-            if sum.as_ref().is_some_and(|z| z.shape() != &shape[..]) {
-                return Err(OpError::new("the tensor that is added has another shape than the convolution"));
+            if let Some(convolution) = &constant {
+                return this.compute(run, convolution);
             }
-            let pool = run.pool();
-            run.write::<f32>(0, &shape, |out| {
-                let sum = sum.as_ref().map(|z| z.slice()).transpose()?;
-                Ok(convolution.run(pool, batch, spatial, x.slice()?, sum, out)?)
-            })
+            let weights = weights.as_ref().map_or_else(|| run.tensor(1), Ok)?;
+            let bias = bias.as_ref().map_or_else(|| run.try_tensor(2), |b| Ok(Some(b)))?;
+            this.compute(run, &this.convolution(weights, bias, function)?)
         })
     }
 

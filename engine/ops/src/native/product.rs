@@ -173,8 +173,8 @@ impl Op for Product {
         Ok(())
     }
 
-    fn unaligned(&self, input: usize) -> bool {
-        input == 1
+    fn packs(&self) -> &[usize] {
+        &[1]
     }
 
     fn kernel(&self, call: &Call<'_>) -> Result<Box<dyn Kernel>, OpError> {
@@ -288,7 +288,7 @@ fn cases() -> Vec<Case> {
             "Selu" => attributes.set("activation_gamma", 1.5f32),
             _ => {}
         }
-        let case = Case::new(*name, op(attributes)).input(noise(&[8, 6], 4)).input(noise(&[6, 5], 5));
+        let case = Case::new(name, op(attributes)).input(noise(&[8, 6], 4)).input(noise(&[6, 5], 5));
         cases.push(case.input(noise(&[5], 6)).input(noise(&[8, 5], 7)));
     }
     cases
