@@ -128,6 +128,10 @@ impl Vector for Avx2 {
         div(other) => |a, b| _mm256_div_ps(a, b);
         max(other) => |a, b| _mm256_max_ps(a, b);
         min(other) => |a, b| _mm256_min_ps(a, b);
+        copy_sign(sign) => |v, sign| {
+            let bit = _mm256_set1_ps(-0.0);
+            _mm256_or_ps(_mm256_andnot_ps(bit, v), _mm256_and_ps(bit, sign))
+        };
         scale(n) => |v, n| {
             // In two halves, so that results below the normal numbers come out right.
             let n = _mm256_max_ps(_mm256_min_ps(n, _mm256_set1_ps(254.0)), _mm256_set1_ps(-252.0));

@@ -80,6 +80,10 @@ impl Vector for Avx512 {
         abs() => |v: Avx512| Avx512(_mm512_abs_ps(v.0));
         round() => |v: Avx512| Avx512(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v.0));
         floor() => |v: Avx512| Avx512(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(v.0));
+        copy_sign(sign) => |v: Avx512| {
+            let bit = _mm512_set1_ps(-0.0);
+            Avx512(_mm512_or_ps(_mm512_andnot_ps(bit, v.0), _mm512_and_ps(bit, sign.0)))
+        };
         scale(n) => |v: Avx512| Avx512(_mm512_scalef_ps(v.0, n.0));
     }
 

@@ -240,6 +240,8 @@ pub(crate) trait Vector: Copy + 'static {
     fn round(self) -> Self;
     /// The next whole number below.
     fn floor(self) -> Self;
+    /// The bits of `self` with the signs of `sign`.
+    fn copy_sign(self, sign: Self) -> Self;
     /// `self * 2^n` for whole `n`; `n` beyond what an exponent can be gives infinity or zero.
     fn scale(self, n: Self) -> Self;
     /// The mantissa in [0.75, 1.5) and the exponent that go with it, for positive normal numbers.

@@ -150,6 +150,12 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
+    fn copy_sign(self, sign: Neon) -> Neon {
+        // SAFETY: every aarch64 processor has NEON.
+        self.both(sign, |v, sign| unsafe { vbslq_f32(vdupq_n_u32(0x8000_0000), sign, v) })
+    }
+
+    #[inline(always)]
     fn scale(self, n: Neon) -> Neon {
         // SAFETY: every aarch64 processor has NEON.
         self.both(n, |v, n| unsafe {

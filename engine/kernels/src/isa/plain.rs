@@ -129,6 +129,11 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
+    fn copy_sign(self, sign: Plain) -> Plain {
+        self.both(sign, f32::copysign)
+    }
+
+    #[inline(always)]
     fn scale(self, n: Plain) -> Plain {
         self.both(n, |v, n| {
             // In two halves, so that results below the normal numbers come out right.

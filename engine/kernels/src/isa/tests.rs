@@ -24,6 +24,7 @@ impl Work for Methods<'_> {
         note("sqrt", a.abs().sqrt());
         note("round", a.round());
         note("floor", a.floor());
+        note("copy_sign", a.copy_sign(b));
         note("scale", a.scale(b.floor()));
         note("mantissa", a.abs().add(V::splat(1e-30)).split().0);
         note("exponent", a.abs().add(V::splat(1e-30)).split().1);
