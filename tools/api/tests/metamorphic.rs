@@ -512,9 +512,11 @@ fn graphs_are_worth_rewriting() {
         let Some((mut graph, ..)) = random_graph(seed, &cases) else { continue };
         graphs += 1;
         nodes += graph.node_count();
-        let report = optimize(&mut graph, &Options::level_of(Level::Full));
-        for one in report.fired() {
-            *fired.entry(one.pass).or_default() += 1;
+        let options = Options::level_of(Level::Full);
+        for report in [optimize(&mut graph, &options), layout(&mut graph, &options)] {
+            for one in report.fired() {
+                *fired.entry(one.pass).or_default() += 1;
+            }
         }
     }
     assert!(nodes > 4 * graphs, "{nodes} nodes in {graphs} graphs");
