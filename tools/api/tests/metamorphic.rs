@@ -143,6 +143,13 @@ impl Maker {
         self.constant(Tensor::new(&[values.len()], values).expect("a vector"))
     }
 
+    /// Constant numbers in [-0.5, 0.5).
+    fn weights(&mut self, shape: &[usize]) -> ValueId {
+        let count = shape.iter().product();
+        let numbers: Vec<f32> = (0..count).map(|_| self.random.below(256) as f32 / 256.0 - 0.5).collect();
+        self.constant(Tensor::new(shape, &numbers).expect("as many numbers as the shape says"))
+    }
+
     /// A computed value brought to a shape: flattened, repeated or cut, and given the shape.
     fn adapted(&mut self, from: (ValueId, Vec<usize>), shape: &[usize]) -> ValueId {
         let (mut value, have) = (from.0, from.1.iter().product::<usize>());
@@ -193,7 +200,7 @@ impl Maker {
             return;
         };
         let (x, shape) = self.floats[at].clone();
-        let y = match self.random.below(9) {
+        let y = match self.random.below(11) {
             0 => self.standard("Relu", Attributes::new(), &[x]),
             1 => {
                 let s = self.standard("Sigmoid", Attributes::new(), &[x]);
@@ -234,6 +241,23 @@ impl Maker {
                 let a = self.standard("Add", Attributes::new(), &[e, one]);
                 let m = self.standard("Mul", Attributes::new(), &[x, a]);
                 self.standard("Mul", Attributes::new(), &[m, half])
+            }
+            8 => {
+                let picture = self.adapted((x, shape), &[1, 3, 5, 4]);
+                let (first, second) = (self.weights(&[16, 3, 3, 3]), self.weights(&[16, 1, 3, 3]));
+                let same = Attributes::new().with("pads", vec![1i64; 4]);
+                let a = self.standard("Conv", same.clone(), &[picture, first]);
+                let b = self.standard("HardSwish", Attributes::new(), &[a]);
+                let c = self.standard("Conv", same.with("group", 16i64), &[b, second]);
+                let sum = self.standard("Add", Attributes::new(), &[c, b]);
+                self.standard("GlobalAveragePool", Attributes::new(), &[sum])
+            }
+            9 => {
+                let rows = self.adapted((x, shape), &[2, 3, 6]);
+                let (matrix, bias) = (self.weights(&[6, 5]), self.weights(&[5]));
+                let product = self.standard("MatMul", Attributes::new(), &[rows, matrix]);
+                let sum = self.standard("Add", Attributes::new(), &[bias, product]);
+                self.standard("Relu", Attributes::new(), &[sum])
             }
             _ => self.standard("Identity", Attributes::new(), &[x]),
         };
