@@ -8,6 +8,7 @@ use crate::number::{BLOCK, vectorized_for};
 use crate::walk::{Row, Walk};
 use crate::{Function, KernelError, Number, Operand};
 use oxidane_pool::Pool;
+use smallvec::SmallVec;
 
 /// `output[i] = function(input[i])`.
 ///
@@ -67,7 +68,7 @@ fn unary<A: Copy + Sync, B: Send>(
 
 /// Gives `work` every stretch of the output with what belongs to it of each input, which broadcast to the output's
 /// shape: as many elements, or a single one where the input stands still.
-fn rows<A: Sync, B: Sync, C: Send>(
+fn rows<A: Copy + Sync, B: Copy + Sync, C: Send>(
     pool: &Pool,
     (a, a_shape): (&[A], &[usize]),
     (b, b_shape): (&[B], &[usize]),
@@ -75,15 +76,62 @@ fn rows<A: Sync, B: Sync, C: Send>(
     work: impl Fn(&[A], &[B], &mut [C]) + Sync,
 ) -> Result<(), KernelError> {
     let walk = Walk::of([(a.len(), a_shape), (b.len(), b_shape)], (output.len(), shape))?;
+    if let Some((walk, period, [repeats_a, repeats_b])) = walk.periodic() {
+        let [a_step, b_step] = walk.inner();
+        pool.for_each_piece(output, CHUNK, |i, piece| {
+            for Row { at, positions: [p, q], along, len } in walk.rows(i * CHUNK, piece.len()) {
+                let many = Repeated::<A>::of(&a[p..], period, repeats_a);
+                let more = Repeated::<B>::of(&b[q..], period, repeats_b);
+                let most = PERIODS / period * period;
+                let mut done = 0;
+                while done < len {
+                    let phase = (along + done) % period;
+                    let n = (most - phase).min(len - done);
+                    let x = many.part(&a[p..], a_step, phase, done, n);
+                    let y = more.part(&b[q..], b_step, phase, done, n);
+                    work(x, y, &mut piece[at + done..][..n]);
+                    done += n;
+                }
+            }
+        });
+        return Ok(());
+    }
     let [a_step, b_step] = walk.inner();
     pool.for_each_piece(output, CHUNK, |i, piece| {
-        for Row { at, positions: [p, q], len: n } in walk.rows(i * CHUNK, piece.len()) {
+        for Row { at, positions: [p, q], len: n, .. } in walk.rows(i * CHUNK, piece.len()) {
             let x = &a[p..][..if a_step == 0 { 1 } else { n }];
             let y = &b[q..][..if b_step == 0 { 1 } else { n }];
             work(x, y, &mut piece[at..at + n]);
         }
     });
     Ok(())
+}
+
+/// Elements that short rows are repeated to.
+const PERIODS: usize = 512;
+
+/// A short row, repeated, where an array has such.
+struct Repeated<T>(SmallVec<[T; PERIODS]>);
+
+impl<T: Copy> Repeated<T> {
+    fn of(row: &[T], period: usize, repeats: bool) -> Repeated<T> {
+        let mut all = SmallVec::new();
+        if repeats {
+            for _ in 0..PERIODS / period {
+                all.extend_from_slice(&row[..period]);
+            }
+        }
+        Repeated(all)
+    }
+
+    /// `n` elements of the row from `done` on, which is `phase` within the period; a single one where it stands still.
+    fn part<'a>(&'a self, row: &'a [T], step: usize, phase: usize, done: usize, n: usize) -> &'a [T] {
+        match (self.0.is_empty(), step) {
+            (false, _) => &self.0[phase..][..n],
+            (true, 0) => &row[..1],
+            (true, _) => &row[done..][..n],
+        }
+    }
 }
 
 /// What computes a row of the output from rows of the inputs, one of which may be a single element for all.
@@ -421,7 +469,7 @@ pub fn select<T: Clone + Send + Sync>(
     let walk = Walk::of(inputs, (output.len(), shape))?;
     let [c_step, a_step, b_step] = walk.inner();
     pool.for_each_piece(output, CHUNK, |i, piece| {
-        for Row { at, positions: [c, p, q], len: n } in walk.rows(i * CHUNK, piece.len()) {
+        for Row { at, positions: [c, p, q], len: n, .. } in walk.rows(i * CHUNK, piece.len()) {
             let row = &mut piece[at..at + n];
             if c_step == 0 {
                 let (from, step, start) = if condition[c] != 0 { (a, a_step, p) } else { (b, b_step, q) };
@@ -457,7 +505,7 @@ pub fn expand<T: Clone + Send + Sync>(
     let walk = Walk::of([(input.len(), input_shape)], (output.len(), shape))?;
     let [step] = walk.inner();
     pool.for_each_piece(output, CHUNK, |i, piece| {
-        for Row { at, positions: [p], len: n } in walk.rows(i * CHUNK, piece.len()) {
+        for Row { at, positions: [p], len: n, .. } in walk.rows(i * CHUNK, piece.len()) {
             let row = &mut piece[at..at + n];
             if step == 0 {
                 row.fill(input[p].clone());

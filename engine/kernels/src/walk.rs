@@ -79,6 +79,32 @@ impl<const N: usize> Walk<N> {
         self.steps[self.steps.len() - 1]
     }
 
+    /// Where rows are short, and the next dimension repeats those of some arrays and goes on in the others: the walk over
+    /// rows of both dimensions, in which the former stand still, their period, and which they are.
+    pub(crate) fn periodic(&self) -> Option<(Walk<N>, usize, [bool; N])> {
+        let last = self.sizes.len() - 1;
+        let (period, times) = (self.sizes[last], *self.sizes.get(last.checked_sub(1)?)?);
+        if !(2..=SHORT).contains(&period) || times < 2 {
+            return None;
+        }
+        let (inner, outer) = (self.steps[last], self.steps[last - 1]);
+        let mut repeated = [false; N];
+        for (i, repeated) in repeated.iter_mut().enumerate() {
+            *repeated = match (inner[i], outer[i]) {
+                (1, 0) => true,
+                (1, step) if step == period => false,
+                (0, 0) => false,
+                _ => return None,
+            };
+        }
+        let mut walk = Walk { sizes: self.sizes.clone(), steps: self.steps.clone() };
+        walk.sizes.pop();
+        walk.steps.pop();
+        walk.sizes[last - 1] = times * period;
+        walk.steps[last - 1] = std::array::from_fn(|i| usize::from(inner[i] == 1 && !repeated[i]));
+        Some((walk, period, repeated))
+    }
+
     /// The rows of the `len` elements from `start` on.
     pub(crate) fn rows(&self, start: usize, len: usize) -> Rows<'_, N> {
         let mut index: SmallVec<[usize; 6]> = SmallVec::from_elem(0, self.sizes.len());
@@ -95,12 +121,17 @@ impl<const N: usize> Walk<N> {
     }
 }
 
+/// Rows of at most so many elements are short.
+const SHORT: usize = 128;
+
 /// A stretch of the common shape in which every array advances by one or stands still.
 pub(crate) struct Row<const N: usize> {
     /// Where it begins, counted from where the walk started.
     pub(crate) at: usize,
     /// Where it begins in each array.
     pub(crate) positions: [usize; N],
+    /// Where it begins along the innermost dimension.
+    pub(crate) along: usize,
     /// How long it is.
     pub(crate) len: usize,
 }
@@ -127,7 +158,7 @@ impl<const N: usize> Iterator for Rows<'_, N> {
         let (sizes, steps, index) = (&*self.walk.sizes, &*self.walk.steps, &mut *self.index);
         let inner = sizes.len() - 1;
         let len = (sizes[inner] - index[inner]).min(self.len - self.at);
-        let row = Row { at: self.at, positions: self.base, len };
+        let row = Row { at: self.at, positions: self.base, along: index[inner], len };
         self.at += len;
         for (base, step) in self.base.iter_mut().zip(steps[inner]) {
             *base -= index[inner] * step;

@@ -12,7 +12,7 @@ pub(super) struct Depthwise {
 }
 
 /// Columns of a row that are summed at a time.
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 7;
 
 /// Multiply-adds of vectors of a task at least.
 const TASK: usize = 1 << 14;

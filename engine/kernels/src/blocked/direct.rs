@@ -3,8 +3,8 @@
 //! The windows of a few tiles of positions are gathered into scratch (those of single positions lie already as they
 //! should), and packed weights pass over them: a panel of weights is read once a group of tiles.
 
-use super::tile::{Left, ROWS, Target, tile};
-use super::{Aligned, Call, Input, Spec, with_aligned};
+use super::tile::{Left, ROWS, Right, Target, tile};
+use super::{After, Aligned, Call, Spec, with_aligned};
 use crate::KernelError;
 use crate::isa::{LANES, Vector, Work, dispatch};
 use oxidane_pool::{Cells, Pool as Threads};
@@ -17,32 +17,31 @@ pub(super) struct Direct {
     depth: usize,
     /// Vectors of a line.
     vectors: usize,
-    /// Floats of a run of dense input that belong to one row of taps, padded to a part of a vector or to whole ones.
-    run: usize,
 }
 
-/// Floats of gathered windows of a group of tiles: they and a panel of weights stay in the second-level cache.
-const GROUP: usize = 160 * 1024;
+/// Floats of gathered windows that are multiplied at a time: they and a panel of weights stay in the second-level cache.
+const GROUP: usize = 128 << 10;
 
-/// Output channels that a task takes at least, where their windows are gathered.
+/// Floats of all windows up to which they are gathered once for all tasks.
+const SHARED: usize = 512 << 10;
+
+/// Lines of a panel that are multiplied at a time, where windows are gathered.
+const PART: usize = 640;
+
+/// Output channels that a task takes at least, where it gathers windows for itself.
 const CHANNELS: usize = 128;
 
 /// Multiply-adds of a task at least.
 const TASK: usize = 1 << 19;
 
+/// Tasks that a convolution is cut into at most where windows are gathered once.
+const TASKS: usize = 8;
+
 impl Direct {
-    pub(super) fn new(spec: &Spec, input: Input, weights: &[f32]) -> Result<Direct, KernelError> {
+    pub(super) fn new(spec: &Spec, weights: &[f32]) -> Result<Direct, KernelError> {
         let kernel = super::shape::pair(&spec.window.kernel, 1);
         let (taps, channels) = (kernel.0 * kernel.1, spec.inputs / spec.groups);
-        let run = kernel.1.next_multiple_of(match kernel.1 {
-            0..=4 => 4,
-            5..=8 => 8,
-            _ => LANES,
-        });
-        let depth = match input {
-            Input::Dense => channels * kernel.0 * run,
-            Input::Blocked => channels.next_multiple_of(LANES) * taps,
-        };
+        let depth = channels.next_multiple_of(LANES) * taps;
         let outputs = spec.outputs / spec.groups;
         let vectors = dispatch(Vectors).min(outputs.div_ceil(LANES)).max(1);
         let panels = outputs.div_ceil(vectors * LANES);
@@ -54,63 +53,124 @@ impl Direct {
             let panel = &mut lines[(group * panels + o / line) * depth * line..][..depth * line];
             for (c, from) in from.chunks_exact(taps).enumerate() {
                 for (tap, &w) in from.iter().enumerate() {
-                    let row = match input {
-                        Input::Dense => (c * kernel.0 + tap / kernel.1) * run + tap % kernel.1,
-                        Input::Blocked => (c / LANES * taps + tap) * LANES + c % LANES,
-                    };
+                    let row = (c / LANES * taps + tap) * LANES + c % LANES;
                     panel[row * line + o % line] = w;
                 }
             }
         }
-        Ok(Direct { packed, depth, vectors, run })
+        Ok(Direct { packed, depth, vectors })
     }
 
     pub(super) fn run(&self, threads: &Threads, call: &Call<'_>, out: &mut [f32]) {
         let sizes = call.sizes;
         let positions = sizes.positions();
-        let in_place = sizes.is_pointwise() && sizes.input == Input::Blocked;
-        let rows_at_most = dispatch(Rows);
-        // Tiles of even heights, in groups of even counts.
-        let tiles = positions.div_ceil(rows_at_most);
+        // Tiles of even heights.
+        let tiles = positions.div_ceil(dispatch(Rows));
         let rows = positions.div_ceil(tiles);
         let tiles = positions.div_ceil(rows);
-        let of_group = if in_place { 8 } else { (GROUP / (self.depth.max(1) * rows)).clamp(1, 16) };
-        let groups = tiles.div_ceil(of_group);
-        let of_group = tiles.div_ceil(groups);
-        let outputs = sizes.outputs / sizes.groups;
-        let line = self.vectors * LANES;
-        let panels = outputs.div_ceil(line);
-        // Panels of a task: few enough for all threads to have work, enough to pay for the gathering.
-        let work = of_group * rows * self.depth * line;
-        let least = TASK.div_ceil(work.max(1)).max(if in_place { 1 } else { CHANNELS.div_ceil(line) });
-        let chunks = (panels / least).clamp(1, 8usize.div_ceil(groups * sizes.batch * sizes.groups).max(1));
-        let of_chunk = panels.div_ceil(chunks);
-        let chunks = panels.div_ceil(of_chunk);
+        let panels = (sizes.outputs / sizes.groups).div_ceil(self.vectors * LANES);
         let cells = Cells::new(out);
+        let band = Band {
+            direct: self,
+            call,
+            cells: &cells,
+            item: 0,
+            group: 0,
+            panels: (0, panels),
+            from: 0,
+            to: positions,
+            rows,
+            part: self.depth,
+            parts: 1,
+        };
+        if sizes.is_pointwise() {
+            self.run_in_place(threads, band, tiles);
+            return;
+        }
+        // Parts of whole blocks of channels.
+        let taps = sizes.taps();
+        let blocks = self.depth / (taps * LANES);
+        let parts = blocks.div_ceil((PART / (taps * LANES)).max(1));
+        let band = Band { part: blocks.div_ceil(parts) * taps * LANES, parts, ..band };
+        let band = Band { parts: self.depth.div_ceil(band.part), ..band };
+        if positions * self.depth <= SHARED && positions * band.part <= 2 * GROUP {
+            self.run_shared(threads, band, tiles);
+        } else {
+            self.run_groups(threads, band, tiles);
+        }
+    }
+
+    /// Windows of single positions, which lie as they should.
+    fn run_in_place(&self, threads: &Threads, band: Band<'_>, tiles: usize) {
+        let (sizes, panels) = (band.call.sizes, band.panels.1);
+        // Groups of even counts.
+        let groups = tiles.div_ceil(8);
+        let of_group = tiles.div_ceil(groups);
+        let work = of_group * band.rows * self.depth * self.vectors * LANES;
+        let least = TASK.div_ceil(work.max(1));
+        let chunks = (panels / least).clamp(1, 8usize.div_ceil(groups * sizes.batch * sizes.groups).max(1));
         threads.for_each(sizes.batch * sizes.groups * groups * chunks, &|task| {
-            // Neighbouring tasks share weights: they are read once from memory where two threads run side by side.
             let (chunk, rest) = (task % chunks, task / chunks);
             let (group, item) = (rest % groups, rest / groups);
-            let first = group * of_group * rows;
-            let to = (first + of_group * rows).min(positions);
-            let depth = self.depth.next_multiple_of(LANES);
-            let band = Band {
-                direct: self,
-                call,
-                cells: &cells,
-                item: item / sizes.groups,
-                group: item % sizes.groups,
-                panels: (chunk * of_chunk, ((chunk + 1) * of_chunk).min(panels)),
-                from: first,
-                to,
-                rows,
-                windows: None,
-            };
-            if in_place {
-                return dispatch(band);
+            let band = band.of_item(item).of_chunk(chunk, chunks).of_group(group, of_group);
+            dispatch(Multiply { band, part: 0, windows: None });
+        });
+    }
+
+    /// All windows of an image are gathered once, and threads share its panels: each weight is read once.
+    fn run_shared(&self, threads: &Threads, band: Band<'_>, tiles: usize) {
+        let sizes = band.call.sizes;
+        let (positions, panels) = (band.to, band.panels.1);
+        let work = positions * self.depth * self.vectors * LANES;
+        let chunks = (panels / TASK.div_ceil(work.max(1))).clamp(1, TASKS);
+        let each = (TASK / 8 / (band.rows * self.depth)).clamp(1, tiles);
+        with_aligned(positions * self.depth, |windows| {
+            for item in 0..sizes.batch * sizes.groups {
+                let band = band.of_item(item);
+                let gathered = Cells::new(windows);
+                threads.for_each(tiles.div_ceil(each), &|task| {
+                    let band = band.of_group(task, each);
+                    for part in 0..band.parts {
+                        let (first, depth) = band.lines(part);
+                        let at = positions * first + band.from * depth;
+                        // SAFETY: parts and tiles are disjoint.
+                        let windows = unsafe { gathered.piece(at, (band.to - band.from) * depth) };
+                        dispatch(Gather { band, part, windows });
+                    }
+                });
+                let windows = &*windows;
+                threads.for_each(chunks, &|chunk| {
+                    let band = band.of_chunk(chunk, chunks);
+                    for part in 0..band.parts {
+                        let (first, depth) = band.lines(part);
+                        let windows = Some(&windows[positions * first..][..positions * depth]);
+                        dispatch(Multiply { band, part, windows });
+                    }
+                });
             }
+        });
+    }
+
+    /// Groups of tiles, each of which gathers its windows part by part.
+    fn run_groups(&self, threads: &Threads, band: Band<'_>, tiles: usize) {
+        let (sizes, panels) = (band.call.sizes, band.panels.1);
+        let of_group = (GROUP / (band.part.max(1) * band.rows)).clamp(1, 32);
+        let groups = tiles.div_ceil(of_group);
+        let of_group = tiles.div_ceil(groups);
+        let least = CHANNELS.div_ceil(self.vectors * LANES);
+        let chunks = (panels / least).clamp(1, 8usize.div_ceil(groups * sizes.batch * sizes.groups).max(1));
+        threads.for_each(sizes.batch * sizes.groups * groups * chunks, &|task| {
+            let (chunk, rest) = (task % chunks, task / chunks);
+            let (group, item) = (rest % groups, rest / groups);
+            let band = band.of_item(item).of_chunk(chunk, chunks).of_group(group, of_group);
             // Scratch is taken outside: what runs inside of a closure is not compiled for the instruction set.
-            with_aligned(depth * (to - first), |windows| dispatch(Band { windows: Some(windows), ..band }));
+            with_aligned(band.part * (band.to - band.from), |windows| {
+                for part in 0..band.parts {
+                    let windows = &mut windows[..(band.to - band.from) * band.lines(part).1];
+                    dispatch(Gather { band, part, windows });
+                    dispatch(Multiply { band, part, windows: Some(windows) });
+                }
+            });
         });
     }
 }
@@ -136,6 +196,7 @@ impl Work for Rows {
 }
 
 /// Positions and panels of one image and group.
+#[derive(Clone, Copy)]
 struct Band<'a> {
     direct: &'a Direct,
     call: &'a Call<'a>,
@@ -147,31 +208,86 @@ struct Band<'a> {
     to: usize,
     /// Positions of a tile.
     rows: usize,
-    /// Where windows are gathered; `None` where they lie in the input.
-    windows: Option<&'a mut [f32]>,
+    /// Lines of a panel that are multiplied at a time, and how many such parts there are.
+    part: usize,
+    parts: usize,
 }
 
-impl Work for Band<'_> {
+impl Band<'_> {
+    fn of_item(self, item: usize) -> Self {
+        let groups = self.call.sizes.groups;
+        Band { item: item / groups, group: item % groups, ..self }
+    }
+
+    /// Part `i` of `count` of the panels.
+    fn of_chunk(self, i: usize, count: usize) -> Self {
+        let panels = self.panels.1;
+        Band { panels: (i * panels / count, (i + 1) * panels / count), ..self }
+    }
+
+    /// Group `i` of so many tiles.
+    fn of_group(self, i: usize, tiles: usize) -> Self {
+        let to = self.to.min((i + 1) * tiles * self.rows);
+        Band { from: i * tiles * self.rows, to, ..self }
+    }
+
+    /// The first line of a part, and how many it has.
+    #[inline(always)]
+    fn lines(&self, part: usize) -> (usize, usize) {
+        let first = part * self.part;
+        (first, self.part.min(self.direct.depth - first))
+    }
+}
+
+/// Gathers the windows of a band's positions in the channels of a part.
+struct Gather<'a> {
+    band: Band<'a>,
+    part: usize,
+    windows: &'a mut [f32],
+}
+
+impl Work for Gather<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector>(mut self) {
-        let sizes = self.call.sizes;
-        let Some(windows) = self.windows.take() else {
-            let plane = sizes.height * sizes.width * LANES;
-            let blocks = sizes.inputs.div_ceil(LANES);
-            let of_group = blocks / sizes.groups;
-            let start = (self.item * blocks + self.group * of_group) * plane;
-            let x = &self.call.x[start..start + of_group * plane];
-            self.multiply::<V>(Windows::Lying { start: x.as_ptr(), step: plane });
-            return;
+    fn run<V: Vector>(self) {
+        self.band.gather::<V>(self.part, self.windows);
+    }
+}
+
+/// Multiplies the windows of a band by a part of its panels.
+struct Multiply<'a> {
+    band: Band<'a>,
+    part: usize,
+    /// `None` where they lie in the input.
+    windows: Option<&'a [f32]>,
+}
+
+impl Work for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let band = self.band;
+        let windows = match self.windows {
+            Some(windows) => {
+                Windows::Gathered { start: windows.as_ptr(), depth: band.lines(self.part).1, from: band.from }
+            }
+            None => {
+                let sizes = band.call.sizes;
+                let plane = sizes.height * sizes.width * LANES;
+                let blocks = sizes.inputs.div_ceil(LANES);
+                let of_group = blocks / sizes.groups;
+                let start = (band.item * blocks + band.group * of_group) * plane;
+                let x = &band.call.x[start..start + of_group * plane];
+                Windows::Lying { start: x.as_ptr(), step: plane }
+            }
         };
-        let depth = self.direct.depth.next_multiple_of(LANES);
-        match sizes.input {
-            Input::Blocked => self.gather::<V>(windows),
-            Input::Dense => self.gather_dense(windows, depth),
+        if V::TILE.1 > 1 && band.direct.vectors > 1 {
+            band.multiply::<V, 2>(self.part, windows);
+        } else {
+            band.multiply::<V, 1>(self.part, windows);
         }
-        self.multiply::<V>(Windows::Gathered { start: windows.as_ptr(), depth, from: self.from });
     }
 }
 
@@ -198,72 +314,81 @@ impl Windows {
 }
 
 impl Band<'_> {
-    /// All panels over all tiles of the band.
+    /// A part of all panels over all tiles of the band.
     #[inline(always)]
-    fn multiply<V: Vector>(&self, windows: Windows) {
-        if V::TILE.1 > 1 && self.direct.vectors > 1 {
-            self.multiply_by::<V, 2>(windows);
-        } else {
-            self.multiply_by::<V, 1>(windows);
-        }
-    }
-
-    #[inline(always)]
-    fn multiply_by<V: Vector, const C: usize>(&self, windows: Windows) {
+    fn multiply<V: Vector, const C: usize>(&self, part: usize, windows: Windows) {
         let (sizes, direct) = (self.call.sizes, self.direct);
         let (positions, outputs) = (sizes.positions(), sizes.outputs / sizes.groups);
         let (blocks, line) = (sizes.outputs.div_ceil(LANES), C * LANES);
         let panels = outputs.div_ceil(line);
+        let depth = self.lines(part).1;
+        let lines = |panel: usize, part: usize| {
+            let first = (self.group * panels + panel) * direct.depth + self.lines(part).0;
+            &direct.packed.get()[first * line..]
+        };
+        // The first part adds bias and sum to its products, the others what is there; the last one finishes.
+        let after = if part + 1 == self.parts { self.call.after } else { After::Nothing };
+        let count = (self.to - self.from).div_ceil(self.rows);
         for panel in self.panels.0..self.panels.1 {
-            let b = &direct.packed.get()[(self.group * panels + panel) * direct.depth * line..];
+            let b = lines(panel, part);
+            let next = match (panel + 1 < self.panels.1, part + 1 < self.parts) {
+                (true, _) => lines(panel + 1, part).as_ptr(),
+                (false, true) => lines(self.panels.0, part + 1).as_ptr(),
+                (false, false) => std::ptr::null(),
+            };
             let block = (self.group * outputs + panel * line) / LANES;
             // The last panel may have less than its width.
             let vectors = C.min(outputs.div_ceil(LANES) - panel * C);
             let mut bias = [V::zero(); C];
-            for (j, bias) in bias[..vectors].iter_mut().enumerate() {
-                *bias = V::of(&self.call.bias[(block + j) * LANES..][..LANES]);
+            if part == 0 {
+                for (j, bias) in bias[..vectors].iter_mut().enumerate() {
+                    *bias = V::of(&self.call.bias[(block + j) * LANES..][..LANES]);
+                }
             }
-            let mut at = self.from;
-            while at < self.to {
+            for tile_at in 0..count {
+                let at = self.from + tile_at * self.rows;
                 let rows = self.rows.min(self.to - at);
                 let offset = ((self.item * blocks + block) * positions + at) * LANES;
                 let last = offset + (vectors - 1) * positions * LANES + rows * LANES;
                 // SAFETY: bands are disjoint; the tile writes `rows` vectors in each of its blocks.
                 let start = unsafe { self.cells.piece(offset, last - offset) }.as_mut_ptr();
                 let sum = match self.call.sum {
+                    _ if part > 0 => start.cast_const(),
                     Some(sum) => sum[offset..last].as_ptr(),
                     None => std::ptr::null(),
                 };
                 let target = Target { start, block: positions * LANES, sum };
-                let (a, b) = (windows.of(at, rows), (b.as_ptr(), line));
+                let b = Right::new(b, line, depth, next, (tile_at, count));
+                let a = windows.of(at, rows);
                 // SAFETY: the panel has `depth` lines, the windows of the tile were gathered or lie in the input, and
                 // the target was checked. Of a panel that is wider than its channels the first vector is computed.
                 unsafe {
                     if vectors == C {
-                        tile::<V, C>(rows, direct.depth, a, b, bias, target, self.call.after);
+                        tile::<V, C>(rows, depth, a, b, bias, target, after);
                     } else {
-                        tile::<V, 1>(rows, direct.depth, a, b, [bias[0]], target, self.call.after);
+                        tile::<V, 1>(rows, depth, a, b, [bias[0]], target, after);
                     }
                 }
-                at += rows;
             }
         }
     }
 
-    /// The windows of the band's positions: a vector for each block, tap and position of a tile.
+    /// The windows of the band's positions in the channels of a part: a vector for each block, tap and position of a
+    /// tile.
     #[inline(always)]
-    fn gather<V: Vector>(&self, windows: &mut [f32]) {
+    fn gather<V: Vector>(&self, part: usize, windows: &mut [f32]) {
         let sizes = self.call.sizes;
         let (taps, blocks) = (sizes.taps(), sizes.inputs.div_ceil(LANES));
-        let of_group = blocks / sizes.groups;
+        let (first, depth) = self.lines(part);
+        let (first, count) = (first / (taps * LANES), depth / (taps * LANES));
         let plane = sizes.height * sizes.width * LANES;
-        let start = (self.item * blocks + self.group * of_group) * plane;
-        let x = &self.call.x[start..start + of_group * plane];
+        let start = (self.item * blocks + self.group * (blocks / sizes.groups) + first) * plane;
+        let x = &self.call.x[start..start + count * plane];
         let mut rest = windows;
         let mut at = self.from;
         while at < self.to {
             let rows = self.rows.min(self.to - at);
-            let (tile, after) = rest.split_at_mut(rows * taps * of_group * LANES);
+            let (tile, after) = rest.split_at_mut(rows * taps * count * LANES);
             rest = after;
             // Where each window begins; beyond the edges it is none.
             let mut corner = [(0isize, 0isize); ROWS];
@@ -288,7 +413,7 @@ impl Band<'_> {
                         *place = (row as usize * sizes.width + column as usize) * LANES;
                     }
                 }
-                for block in 0..of_group {
+                for block in 0..count {
                     let to = &mut tile[(block * taps + tap) * rows * LANES..][..rows * LANES];
                     let x = &x[block * plane..(block + 1) * plane];
                     for (to, &place) in to.chunks_exact_mut(LANES).zip(&places) {
@@ -298,68 +423,6 @@ impl Band<'_> {
                 }
             }
             at += rows;
-        }
-    }
-
-    /// As [`Band::gather`] for dense input: each row of taps of a channel fills a run, padded with zeros.
-    #[inline(always)]
-    fn gather_dense(&self, windows: &mut [f32], depth: usize) {
-        let sizes = self.call.sizes;
-        let run = self.direct.run;
-        let plane = sizes.height * sizes.width;
-        let x = &self.call.x[self.item * sizes.inputs * plane..][..sizes.inputs * plane];
-        // Runs of several vectors lie in as many blocks.
-        let (taps, part) = (sizes.kernel.1, run.min(LANES));
-        let mut first = self.from;
-        while first < self.to {
-            let rows = self.rows.min(self.to - first);
-            let tile = &mut windows[(first - self.from) * depth..][..rows * depth];
-            tile[(depth / LANES - 1) * rows * LANES..].fill(0.0);
-            for r in 0..rows {
-                let (row, column) = ((first + r) / sizes.out_width, (first + r) % sizes.out_width);
-                let left = (column * sizes.strides.1) as isize - sizes.begins.1 as isize;
-                let inside = left >= 0
-                    && left as usize + (taps - 1) * sizes.dilations.1 < sizes.width
-                    && sizes.dilations.1 == 1;
-                for channel in 0..sizes.inputs {
-                    for tap in 0..sizes.kernel.0 {
-                        let line = (row * sizes.strides.0 + tap * sizes.dilations.0)
-                            .checked_sub(sizes.begins.0)
-                            .filter(|&line| line < sizes.height);
-                        for begin in (0..run).step_by(part) {
-                            let at = (channel * sizes.kernel.0 + tap) * run + begin;
-                            let to = &mut tile[at / LANES * rows * LANES + r * LANES + at % LANES..][..part];
-                            let Some(line) = line else {
-                                to.fill(0.0);
-                                continue;
-                            };
-                            let seen = &x[channel * plane + line * sizes.width..][..sizes.width];
-                            let lanes = part.min(taps - begin);
-                            to[lanes..].fill(0.0);
-                            if inside {
-                                let seen = &seen[left as usize + begin..][..lanes];
-                                match lanes {
-                                    3 => to[..3].copy_from_slice(&seen[..3]),
-                                    5 => to[..5].copy_from_slice(&seen[..5]),
-                                    7 => to[..7].copy_from_slice(&seen[..7]),
-                                    LANES => to[..LANES].copy_from_slice(&seen[..LANES]),
-                                    _ => to[..lanes].copy_from_slice(seen),
-                                }
-                                continue;
-                            }
-                            for (i, cell) in to[..lanes].iter_mut().enumerate() {
-                                let column = left + ((begin + i) * sizes.dilations.1) as isize;
-                                *cell = usize::try_from(column)
-                                    .ok()
-                                    .and_then(|c| seen.get(c))
-                                    .copied()
-                                    .unwrap_or(0.0);
-                            }
-                        }
-                    }
-                }
-            }
-            first += rows;
         }
     }
 }

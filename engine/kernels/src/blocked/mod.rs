@@ -4,6 +4,7 @@
 //! vector, and every loop reads and writes whole vectors. Lanes beyond the channels may hold any finite number;
 //! weights for them are zero.
 
+mod dense;
 mod depthwise;
 mod direct;
 mod pool;
@@ -21,6 +22,7 @@ use crate::function::apply_in_place;
 use crate::isa::{LANES, Vector};
 use crate::scratch::with_scratch;
 use crate::{Function, KernelError};
+use dense::Dense;
 use depthwise::Depthwise;
 use direct::Direct;
 use oxidane_pool::Pool as Threads;
@@ -37,6 +39,7 @@ pub struct Convolution {
     after: After,
     /// As they were given: further forms are made of them when sizes ask for it.
     weights: Tensor,
+    dense: OnceLock<Result<Dense, KernelError>>,
     direct: OnceLock<Result<Direct, KernelError>>,
     small: OnceLock<Result<Winograd, KernelError>>,
     large: OnceLock<Result<Winograd, KernelError>>,
@@ -102,6 +105,7 @@ impl Convolution {
             bias: padded,
             after: After::new(function),
             weights: weights.clone(),
+            dense: OnceLock::new(),
             direct: OnceLock::new(),
             small: OnceLock::new(),
             large: OnceLock::new(),
@@ -169,9 +173,14 @@ impl Convolution {
             made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
             return Ok(());
         }
-        let kept = &self.direct;
-        let made = kept
-            .get_or_init(|| packed(&self.weights, |weights| Direct::new(&self.spec, self.input, weights)));
+        if self.input == Input::Dense {
+            let made =
+                self.dense.get_or_init(|| packed(&self.weights, |weights| Dense::new(&self.spec, weights)));
+            made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
+            return Ok(());
+        }
+        let made =
+            self.direct.get_or_init(|| packed(&self.weights, |weights| Direct::new(&self.spec, weights)));
         made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
         Ok(())
     }

@@ -1,13 +1,37 @@
 //! The register tile: positions times vectors of output channels, summed over all inputs before anything is written.
 
 use super::After;
+use crate::gemm::tile::fetch;
 use crate::isa::{LANES, Vector};
 
 /// Positions of a tile at most.
 pub(super) const ROWS: usize = 14;
 
-/// How far ahead packed weights are brought near, in floats.
-const AHEAD: usize = 256;
+/// Packed weights: lines of as many floats as lie from one to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Right {
+    start: *const f32,
+    line: usize,
+    /// The first cache line of the weights that are wanted next, and how many are brought near for every 16 lines.
+    next: (*const f32, usize),
+}
+
+impl Right {
+    /// The `depth` lines of a panel that begins with `floats`, for tile `i` of `count`: each of them brings a part of the
+    /// lines from `next` on, which are wanted after these, into the second-level cache, so that memory is read at all
+    /// times. Null stands for nothing.
+    #[inline(always)]
+    pub(super) fn new(
+        floats: &[f32],
+        line: usize,
+        depth: usize,
+        next: *const f32,
+        (i, count): (usize, usize),
+    ) -> Right {
+        let lines = if next.is_null() { 0 } else { line.div_ceil(count) };
+        Right { start: floats.as_ptr(), line, next: (next.wrapping_add(i * (depth * line / count)), lines) }
+    }
+}
 
 /// A left side of rows of 16 floats, side by side, in blocks of depth.
 #[derive(Clone, Copy)]
@@ -20,32 +44,34 @@ pub(super) struct Left {
 /// The sums of `R` rows by `C` vectors over `depth`.
 ///
 /// # Safety
-/// `a` has `R` rows in each of `depth.div_ceil(16)` blocks, and `b` has `depth` lines, `line` floats apart, of at least
-/// `C` vectors.
+/// `a` has `R` rows in each of `depth.div_ceil(16)` blocks, and `b` has `depth` lines of at least `C` vectors.
 #[inline(always)]
 pub(super) unsafe fn sums<V: Vector, const R: usize, const C: usize>(
     depth: usize,
     a: Left,
-    b: *const f32,
-    line: usize,
+    b: Right,
     start: [V; C],
 ) -> [[V; C]; R] {
     let mut sums = [start; R];
-    let (mut a_block, mut at) = (a.start, b);
+    let (mut a_block, mut at, mut next) = (a.start, b.start, b.next.0);
     // SAFETY: the caller's promise; nothing is read at an address that is only brought near.
     unsafe {
         for _ in 0..depth / LANES {
+            for _ in 0..b.next.1 {
+                fetch(next);
+                next = next.wrapping_add(LANES);
+            }
             for quarter in 0..4 {
                 for c in 0..4 {
                     step::<V, R, C>(a_block.add(quarter * 4 + c), at, &mut sums);
-                    at = at.wrapping_add(line);
+                    at = at.wrapping_add(b.line);
                 }
             }
             a_block = a_block.wrapping_add(a.step);
         }
         for c in 0..depth % LANES {
             step::<V, R, C>(a_block.add(c), at, &mut sums);
-            at = at.wrapping_add(line);
+            at = at.wrapping_add(b.line);
         }
     }
     sums
@@ -64,7 +90,6 @@ unsafe fn step<V: Vector, const R: usize, const C: usize>(
         let mut b = [V::zero(); C];
         for (j, b) in b.iter_mut().enumerate() {
             *b = V::load(line.add(j * LANES));
-            V::prefetch(line.wrapping_add(AHEAD + j * LANES));
         }
         for (r, sums) in sums.iter_mut().enumerate() {
             let factor = V::splat(*a.add(r * LANES));
@@ -94,7 +119,7 @@ pub(super) unsafe fn tile<V: Vector, const C: usize>(
     rows: usize,
     depth: usize,
     a: Left,
-    (b, line): (*const f32, usize),
+    b: Right,
     bias: [V; C],
     to: Target,
     after: After,
@@ -105,7 +130,7 @@ pub(super) unsafe fn tile<V: Vector, const C: usize>(
                 $($r if $r <= V::TILE.0 => {
                     // SAFETY: the caller's promise.
                     unsafe {
-                        let sums = sums::<V, $r, C>(depth, a, b, line, bias);
+                        let sums = sums::<V, $r, C>(depth, a, b, bias);
                         write::<V, $r, C>(sums, to, after);
                     }
                 })*
@@ -119,7 +144,11 @@ pub(super) unsafe fn tile<V: Vector, const C: usize>(
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn write<V: Vector, const R: usize, const C: usize>(sums: [[V; C]; R], to: Target, after: After) {
+pub(super) unsafe fn write<V: Vector, const R: usize, const C: usize>(
+    sums: [[V; C]; R],
+    to: Target,
+    after: After,
+) {
     macro_rules! each {
         ($v:ident => $body:expr) => {
             for j in 0..C {

@@ -6,7 +6,7 @@
 //! stay in the cache: which of the two pays depends on how many tiles share them.
 
 use super::shape::{Sizes, Spec};
-use super::tile::{Left, Target, tile};
+use super::tile::{Left, Right, Target, tile};
 use super::{After, Aligned, Call, Input, with_aligned};
 use crate::KernelError;
 use crate::isa::{LANES, Vector, Work, dispatch};
@@ -36,7 +36,7 @@ pub(super) fn choose(spec: &Spec, input: Input, sizes: &Sizes, forced: Option<us
 /// Cycles, roughly, for tiles of side `m`; 0 stands for direct sums.
 fn cost(inputs: usize, outputs: usize, sizes: &Sizes, m: usize) -> f64 {
     /// Bytes a cycle of weights that come from beyond the second-level cache.
-    const STREAM: f64 = 5.0;
+    const STREAM: f64 = 3.0;
     let (inputs, outputs) = (inputs as f64, outputs as f64);
     let channels = inputs * outputs;
     let positions = (sizes.batch * sizes.positions()) as f64;
@@ -63,7 +63,13 @@ pub(super) struct Winograd {
 }
 
 /// Floats of transformed inputs and of products of a group of tiles.
-const GROUP: usize = 192 * 1024;
+const GROUP: usize = 256 << 10;
+
+/// Multiply-adds of a task at least.
+const TASK: usize = 1 << 19;
+
+/// Tasks that a convolution is cut into at most where inputs are transformed once.
+const TASKS: usize = 8;
 
 impl Winograd {
     pub(super) fn new(spec: &Spec, weights: &[f32], m: usize) -> Result<Winograd, KernelError> {
@@ -104,30 +110,48 @@ impl Winograd {
         let groups = tiles.div_ceil(of_group);
         let of_group = tiles.div_ceil(groups);
         let panels = sizes.outputs.div_ceil(line);
-        // Where one group holds all tiles, threads share its panels; each then transforms the inputs for itself.
-        let chunks = (4usize.div_ceil(groups * sizes.batch)).min(panels.div_ceil(2)).max(1);
-        let of_chunk = panels.div_ceil(chunks);
-        let chunks = panels.div_ceil(of_chunk);
         let cells = Cells::new(out);
+        let all = (0, panels);
+        let band =
+            Band { winograd: self, call, cells: &cells, item: 0, grid, tiles: (0, tiles), panels: all, most };
+        if groups == 1 {
+            // All inputs of an image are transformed once, and threads share its panels: each weight is read once.
+            let chunks = (panels / TASK.div_ceil((t * t * tiles * depth * line).max(1))).clamp(1, TASKS);
+            let blocks = depth / LANES;
+            let each = (TASK / 16 / (t * t * t * tiles * LANES)).clamp(1, blocks);
+            with_aligned(t * t * tiles * depth, |seen| {
+                for item in 0..sizes.batch {
+                    let band = Band { item, ..band };
+                    let lines = Cells::new(seen);
+                    threads.for_each(blocks.div_ceil(each), &|task| {
+                        let blocks = (task * each, ((task + 1) * each).min(blocks));
+                        dispatch(Transform { band, blocks, seen: &lines });
+                    });
+                    let seen = &*seen;
+                    threads.for_each(chunks, &|chunk| {
+                        let panels = (chunk * panels / chunks, (chunk + 1) * panels / chunks);
+                        with_aligned(t * t * tiles * line, |products| {
+                            dispatch(Multiply { band: Band { panels, ..band }, seen, products });
+                        });
+                    });
+                }
+            });
+            return;
+        }
+        // Each task transforms inputs for itself.
+        let chunks = (4usize.div_ceil(groups * sizes.batch)).min(panels.div_ceil(2)).max(1);
         threads.for_each(sizes.batch * groups * chunks, &|task| {
             let (chunk, rest) = (task % chunks, task / chunks);
             let (group, item) = (rest % groups, rest / groups);
             let tiles = (group * of_group, ((group + 1) * of_group).min(tiles));
             let count = tiles.1 - tiles.0;
+            let panels = (chunk * panels / chunks, (chunk + 1) * panels / chunks);
+            let band = Band { item, tiles, panels, ..band };
+            // Scratch is taken outside: what runs inside of a closure is not compiled for the instruction set.
             with_aligned(t * t * count * (depth + line), |scratch| {
                 let (seen, products) = scratch.split_at_mut(t * t * count * depth);
-                dispatch(Band {
-                    winograd: self,
-                    call,
-                    cells: &cells,
-                    item,
-                    grid,
-                    tiles,
-                    panels: (chunk * of_chunk, ((chunk + 1) * of_chunk).min(panels)),
-                    most,
-                    seen,
-                    products,
-                });
+                dispatch(Transform { band, blocks: (0, depth / LANES), seen: &Cells::new(seen) });
+                dispatch(Multiply { band, seen, products });
             });
         });
     }
@@ -218,6 +242,7 @@ fn transform_output<V: Vector, const T: usize, const M: usize>(p: &[V; T]) -> [V
 }
 
 /// A group of tiles of one image, and panels of output channels.
+#[derive(Clone, Copy)]
 struct Band<'a> {
     winograd: &'a Winograd,
     call: &'a Call<'a>,
@@ -229,73 +254,99 @@ struct Band<'a> {
     panels: (usize, usize),
     /// Rows of a register tile.
     most: usize,
-    /// Transformed inputs: for each product, block of channels and tile a vector.
-    seen: &'a mut [f32],
-    /// Products: for each product and vector of the panel, for each tile a vector.
-    products: &'a mut [f32],
 }
 
-impl Work for Band<'_> {
+/// Transforms the inputs of a band in these blocks of channels.
+struct Transform<'a> {
+    band: Band<'a>,
+    blocks: (usize, usize),
+    /// For each product, block of channels and tile a vector.
+    seen: &'a Cells<'a, f32>,
+}
+
+impl Work for Transform<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<V: Vector>(self) {
-        if self.winograd.m == 2 { self.compute::<V, 4, 2>() } else { self.compute::<V, 6, 4>() }
+        if self.band.winograd.m == 2 { self.compute::<V, 4, 2>() } else { self.compute::<V, 6, 4>() }
     }
 }
 
-impl Band<'_> {
+/// Multiplies transformed inputs by the panels of a band.
+struct Multiply<'a> {
+    band: Band<'a>,
+    seen: &'a [f32],
+    /// Products: for each product and vector of the panel, for each tile a vector.
+    products: &'a mut [f32],
+}
+
+impl Work for Multiply<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn compute<V: Vector, const T: usize, const M: usize>(mut self) {
-        let sizes = self.call.sizes;
-        let depth = sizes.inputs.next_multiple_of(LANES);
-        let count = self.tiles.1 - self.tiles.0;
-        let line = self.winograd.vectors * LANES;
-        self.transform_inputs::<V, T, M>();
+    fn run<V: Vector>(self) {
+        if self.band.winograd.m == 2 { self.compute::<V, 4, 2>() } else { self.compute::<V, 6, 4>() }
+    }
+}
+
+impl Multiply<'_> {
+    #[inline(always)]
+    fn compute<V: Vector, const T: usize, const M: usize>(self) {
+        let Band { winograd, call, tiles, panels, most, .. } = self.band;
+        let depth = call.sizes.inputs.next_multiple_of(LANES);
+        let count = tiles.1 - tiles.0;
+        let line = winograd.vectors * LANES;
         // Even heights of register tiles.
-        let rows = count.div_ceil(count.div_ceil(self.most));
-        for panel in self.panels.0..self.panels.1 {
-            let b = &self.winograd.packed.get()[panel * T * T * depth * line..][..T * T * depth * line];
+        let rows = count.div_ceil(count.div_ceil(most));
+        let tiles = count.div_ceil(rows);
+        for panel in panels.0..panels.1 {
+            let b = &winograd.packed.get()[panel * T * T * depth * line..][..T * T * depth * line];
             for i in 0..T * T {
-                let mut at = 0;
-                while at < count {
+                let next = match (panel + 1 < panels.1, i + 1 < T * T) {
+                    (false, false) => std::ptr::null(),
+                    _ => b.as_ptr().wrapping_add((i + 1) * depth * line),
+                };
+                for tile_at in 0..tiles {
+                    let at = tile_at * rows;
                     let rows = rows.min(count - at);
                     let a = Left {
                         start: self.seen[(i * depth / LANES * count + at) * LANES..].as_ptr(),
                         step: count * LANES,
                     };
-                    let b = (b[i * depth * line..].as_ptr(), line);
-                    let start =
-                        self.products[(i * self.winograd.vectors * count + at) * LANES..].as_mut_ptr();
+                    let b = Right::new(&b[i * depth * line..], line, depth, next, (tile_at, tiles));
+                    let start = self.products[(i * winograd.vectors * count + at) * LANES..].as_mut_ptr();
                     let target = Target { start, block: count * LANES, sum: std::ptr::null() };
                     // SAFETY: each block has `count` rows and there are `depth` lines; the products have room for all
                     // tiles of the panel's vectors.
                     unsafe {
-                        if V::TILE.1 > 1 && self.winograd.vectors > 1 {
+                        if V::TILE.1 > 1 && winograd.vectors > 1 {
                             tile::<V, 2>(rows, depth, a, b, [V::zero(); 2], target, After::Nothing);
                         } else {
                             tile::<V, 1>(rows, depth, a, b, [V::zero()], target, After::Nothing);
                         }
                     }
-                    at += rows;
                 }
             }
-            self.transform_outputs::<V, T, M>(panel);
+            self.band.transform_outputs::<V, T, M>(panel, self.products);
         }
     }
+}
 
+impl Transform<'_> {
     #[inline(always)]
-    fn transform_inputs<V: Vector, const T: usize, const M: usize>(&mut self) {
-        let sizes = self.call.sizes;
+    fn compute<V: Vector, const T: usize, const M: usize>(self) {
+        let Band { call, item, grid, tiles, .. } = self.band;
+        let sizes = call.sizes;
         let blocks = sizes.inputs.div_ceil(LANES);
         let plane = sizes.height * sizes.width * LANES;
-        let count = self.tiles.1 - self.tiles.0;
-        for block in 0..blocks {
-            let x = &self.call.x[(self.item * blocks + block) * plane..][..plane];
+        let count = tiles.1 - tiles.0;
+        for block in self.blocks.0..self.blocks.1 {
+            let x = &call.x[(item * blocks + block) * plane..][..plane];
             for at in 0..count {
-                let tile = self.tiles.0 + at;
-                let top = (tile / self.grid.1 * M) as isize - sizes.begins.0 as isize;
-                let left = (tile % self.grid.1 * M) as isize - sizes.begins.1 as isize;
+                let tile = tiles.0 + at;
+                let top = (tile / grid.1 * M) as isize - sizes.begins.0 as isize;
+                let left = (tile % grid.1 * M) as isize - sizes.begins.1 as isize;
                 let inside = top >= 0
                     && left >= 0
                     && top as usize + T <= sizes.height
@@ -329,15 +380,18 @@ impl Band<'_> {
                     }
                     for (i, v) in transform_input::<V, T>(&d).into_iter().enumerate() {
                         let to = (((i * T + j) * blocks + block) * count + at) * LANES;
-                        v.put(&mut self.seen[to..to + LANES]);
+                        // SAFETY: each block of channels has vectors of its own.
+                        v.put(unsafe { self.seen.piece(to, LANES) });
                     }
                 }
             }
         }
     }
+}
 
+impl Band<'_> {
     #[inline(always)]
-    fn transform_outputs<V: Vector, const T: usize, const M: usize>(&mut self, panel: usize) {
+    fn transform_outputs<V: Vector, const T: usize, const M: usize>(&self, panel: usize, products: &[f32]) {
         let sizes = self.call.sizes;
         let vectors = self.winograd.vectors;
         let blocks = sizes.outputs.div_ceil(LANES);
@@ -355,7 +409,7 @@ impl Band<'_> {
                     let mut p = [V::zero(); T];
                     for (j, p) in p.iter_mut().enumerate() {
                         let from = (((i * T + j) * vectors + vector) * count + at) * LANES;
-                        *p = V::of(&self.products[from..from + LANES]);
+                        *p = V::of(&products[from..from + LANES]);
                     }
                     *half = transform_output::<V, T, M>(&p);
                 }

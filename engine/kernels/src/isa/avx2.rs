@@ -229,12 +229,6 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(at: *const f32) {
-        // SAFETY: bringing memory near reads nothing and cannot fail.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
-    }
-
-    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: the type is used only where the machine has the features.
         unsafe { sum(_mm256_add_ps(self.0, self.1)) }

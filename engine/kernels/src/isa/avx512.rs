@@ -122,12 +122,6 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(at: *const f32) {
-        // SAFETY: bringing memory near reads nothing and cannot fail.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
-    }
-
-    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: the type is used only where the machine has the features.
         unsafe {

@@ -255,12 +255,6 @@ pub(crate) trait Vector: Copy + 'static {
     /// Whether the mask holds anywhere.
     fn any(mask: Self::Mask) -> bool;
 
-    /// Brings the line of memory at an address near, for a read soon. Any address will do.
-    #[inline(always)]
-    fn prefetch(at: *const f32) {
-        let _ = at;
-    }
-
     /// The sum of all lanes: halves are added until one is left, on every instruction set.
     fn sum(self) -> f32;
     /// The largest of all lanes; a NaN may be lost.
