@@ -45,11 +45,22 @@ pub(crate) fn streams(rows: usize, transposed: bool) -> bool {
 /// Rows of a product with a transposed right side.
 const DOT_ROWS: usize = 4;
 
-/// Columns that a task has at least; fewer would be short pieces of the rows of the right side.
+/// Columns of a transposed right side that a task has at least.
 const TASK_COLUMNS: usize = 192;
 
-/// Columns that are worked on at a time: their sums and some rows of the right side stay in the first-level cache.
-const CHUNK: usize = 1024;
+/// Columns that a task has at least where it takes all rows of the right side: shorter pieces of rows are read at half
+/// the speed. Where there are fewer, tasks share the rows.
+const TASK_WIDTH: usize = 8192;
+
+/// Rows of the right side that a task has at least where tasks share them.
+const TASK_STEPS: usize = 64;
+
+/// Columns that are worked on at a time where several rows of the left side read them.
+const CHUNK: usize = 2048;
+
+/// Floats of the rows that come next which are brought near, and how far ahead in the same row where they are more.
+const AHEAD_ROWS: usize = 1 << 16;
+const AHEAD: usize = 256;
 
 /// Rows of the right side that are added to the sums at a time.
 const DEEP: usize = 8;
@@ -64,8 +75,12 @@ pub(crate) fn product(
 ) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     debug_assert!(m <= FEW_ROWS && k == b.depth && m * n == out.len());
-    let pieces = (n / TASK_COLUMNS).max(1);
-    let tasks = (work(m, k, n) / SMALL_WORK).clamp(1, 16).min(pieces.next_multiple_of(2));
+    let tasks = (work(m, k, n) / SMALL_WORK).clamp(1, 16);
+    let (across, down) = match b.col_step {
+        1 if n / TASK_WIDTH >= 2 => (tasks.min(n / TASK_WIDTH), 1),
+        1 => (1, tasks.min(k / TASK_STEPS).clamp(1, 8)),
+        _ => (tasks.min((n / TASK_COLUMNS).max(1).next_multiple_of(2)), 1),
+    };
     let cells = Cells::new(out);
     // Rows of the left side, dense.
     with_scratch(m * k, |left: &mut [f32]| {
@@ -75,35 +90,83 @@ pub(crate) fn product(
             }
         }
         let left = &*left;
-        pool.for_each(tasks, &|task| {
-            // Whole vectors, but for the last task.
-            let vectors = n.div_ceil(LANES);
-            let cols = vectors * task / tasks * LANES..(vectors * (task + 1) / tasks * LANES).min(n);
-            if cols.is_empty() {
-                return;
-            }
-            let held = epilogue.accumulate;
-            // SAFETY: tasks have columns of their own; sizes were compared by the caller of this function.
-            unsafe {
-                let rows = |i: usize| cells.piece(i * n + cols.start, cols.len()).as_mut_ptr();
+        let job = |cols: Range<usize>, steps: Range<usize>, out, held| {
+            dispatch(Stream { left, b, cols, steps, rows: m, out, alpha: epilogue.alpha, held });
+        };
+        if down == 1 {
+            pool.for_each(across, &|task| {
+                // Whole vectors, but for the last task.
+                let vectors = n.div_ceil(LANES);
+                let cols = vectors * task / across * LANES..(vectors * (task + 1) / across * LANES).min(n);
+                if cols.is_empty() {
+                    return;
+                }
+                // SAFETY: tasks have columns of their own.
+                let row = |i: usize| unsafe { cells.piece(i * n + cols.start, cols.len()) };
                 let mut pointers = [std::ptr::null_mut(); FEW_ROWS];
-                (0..m).for_each(|i| pointers[i] = rows(i));
-                let job = Stream {
-                    left,
-                    b,
-                    cols: cols.clone(),
-                    rows: m,
-                    out: pointers,
-                    alpha: epilogue.alpha,
-                    held,
+                (0..m).for_each(|i| pointers[i] = row(i).as_mut_ptr());
+                job(cols.clone(), 0..k, pointers, epilogue.accumulate);
+                (0..m).for_each(|i| finish_rows(epilogue, row(i), i, n, cols.start));
+            });
+            return;
+        }
+        // Each task makes sums of its own, which are added in order.
+        with_scratch(down * m * n, |sums: &mut [f32]| {
+            let parts = Cells::new(sums);
+            pool.for_each(down, &|task| {
+                let steps = k / DEEP * task / down * DEEP..match task + 1 == down {
+                    true => k,
+                    false => k / DEEP * (task + 1) / down * DEEP,
                 };
-                dispatch(job);
-                (0..m).for_each(|i| {
-                    finish_rows(epilogue, cells.piece(i * n + cols.start, cols.len()), i, n, cols.start)
-                });
+                let mut pointers = [std::ptr::null_mut(); FEW_ROWS];
+                for (i, pointer) in pointers[..m].iter_mut().enumerate() {
+                    // SAFETY: tasks have sums of their own.
+                    *pointer = unsafe { parts.piece((task * m + i) * n, n) }.as_mut_ptr();
+                }
+                job(0..n, steps, pointers, false);
+            });
+            for i in 0..m {
+                // SAFETY: no task is left.
+                let to = unsafe { cells.piece(i * n, n) };
+                dispatch(Total { sums, each: m * n, at: i * n, held: epilogue.accumulate, to });
+                finish_rows(epilogue, to, i, n, 0);
             }
         });
     });
+}
+
+/// Sums of tasks, added in order.
+struct Total<'a> {
+    sums: &'a [f32],
+    /// Floats of a task, and where the row begins in them.
+    each: usize,
+    at: usize,
+    /// Whether what the result holds is added.
+    held: bool,
+    to: &'a mut [f32],
+}
+
+impl Work for Total<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let n = self.to.len();
+        let parts = self.sums.len() / self.each;
+        for first in (0..n).step_by(LANES) {
+            let count = LANES.min(n - first);
+            // SAFETY: `count` floats are left of the row in the result and in each part.
+            unsafe {
+                let to = self.to.as_mut_ptr().add(first);
+                let mut sum = if self.held { V::load_first(to, count) } else { V::zero() };
+                for part in 0..parts {
+                    let from = self.sums.as_ptr().add(part * self.each + self.at + first);
+                    sum = sum.add(V::load_first(from, count));
+                }
+                sum.store_first(to, count);
+            }
+        }
+    }
 }
 
 /// Some columns of a product.
@@ -111,6 +174,8 @@ struct Stream<'a> {
     left: &'a [f32],
     b: Source<'a>,
     cols: Range<usize>,
+    /// Rows of the right side.
+    steps: Range<usize>,
     rows: usize,
     /// The first of these columns in each row of the result.
     out: [*mut f32; FEW_ROWS],
@@ -145,10 +210,12 @@ impl Stream<'_> {
     /// The result's places can be written; the right side has all its elements.
     #[inline(always)]
     unsafe fn by_rows<V: Vector>(&self) {
-        let (k, step) = (self.b.depth, self.b.row_step);
+        let step = self.b.row_step;
         let start = self.b.bytes.as_ptr().cast::<f32>();
-        for first in (0..self.cols.len()).step_by(CHUNK) {
-            let width = CHUNK.min(self.cols.len() - first);
+        let chunk = if self.rows == 1 { self.cols.len() } else { CHUNK };
+        let next = if DEEP * step > AHEAD_ROWS { AHEAD } else { DEEP * step };
+        for first in (0..self.cols.len()).step_by(chunk) {
+            let width = chunk.min(self.cols.len() - first);
             if !self.held {
                 for out in &self.out[..self.rows] {
                     // SAFETY: the caller's promise.
@@ -156,20 +223,20 @@ impl Stream<'_> {
                 }
             }
             let col = self.cols.start + first;
-            let mut p = 0;
-            while p + DEEP <= k {
+            let mut p = self.steps.start;
+            while p + DEEP <= self.steps.end {
                 for r in 0..self.rows {
                     // SAFETY: the caller's promise.
                     unsafe {
                         let b = start.add(p * step + col);
                         // The rows that come next, while the first row is added.
-                        let ahead = if r == 0 { DEEP * step } else { 0 };
+                        let ahead = if r == 0 { next } else { 0 };
                         self.add_rows::<V, DEEP>(r, p, b, self.out[r].add(first), width, ahead);
                     }
                 }
                 p += DEEP;
             }
-            for p in p..k {
+            for p in p..self.steps.end {
                 for r in 0..self.rows {
                     // SAFETY: the caller's promise.
                     unsafe {

@@ -185,7 +185,9 @@ mod tests {
 
     #[test]
     fn at_any_byte_with_few_rows_and_many() {
-        for (m, k, n) in [(1, 70, 45), (1, 9, 3), (2, 300, 1100), (4, 33, 37), (6, 40, 2100), (9, 40, 50)] {
+        for (m, k, n) in
+            [(1, 70, 45), (1, 9, 3), (2, 300, 1100), (4, 33, 37), (6, 40, 2100), (9, 40, 50), (2, 20, 17_003)]
+        {
             for (transposed, skip) in [(false, 0), (false, 1), (true, 0), (true, 3)] {
                 let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 64.0;
                 let a: Vec<f32> = (0..m * k).map(value).collect();
