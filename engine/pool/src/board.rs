@@ -134,7 +134,7 @@ impl Board {
         }
         let mut turn = 0;
         loop {
-            job.work();
+            job.work(false);
             if !job.grows() || job.is_done() {
                 break;
             }
@@ -200,7 +200,7 @@ impl Board {
             self.slots[at].visit(|job| {
                 if job.is_open() && !(loops && job.grows()) && job.join() {
                     helped = job.is_open();
-                    job.work();
+                    job.work(true);
                     job.leave();
                 }
             });

@@ -1,5 +1,5 @@
 use crate::stop::Stop;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +10,8 @@ pub(crate) type Task<'a> = &'a (dyn Fn(usize, &Job<'_>) + Sync);
 /// Work in numbered tasks, which lives on the stack of the thread that offers it.
 pub(crate) struct Job<'a> {
     task: Task<'a>,
-    /// The first task that nobody has taken.
-    next: AtomicUsize,
+    /// The tasks that nobody has taken: the first in the lower half, the one behind the last in the upper half.
+    left: AtomicU64,
     /// How many tasks there are; it may grow while one of them runs.
     count: AtomicUsize,
     /// How many have ended.
@@ -25,12 +25,15 @@ pub(crate) struct Job<'a> {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
+/// The upper half of [`Job::left`].
+const HALF: u32 = u32::BITS;
+
 impl<'a> Job<'a> {
-    pub(crate) fn new(task: Task<'a>, count: usize, places: usize, stop: Option<&'a Stop>) -> Job<'a> {
+    pub(crate) fn new(task: Task<'a>, count: u32, places: usize, stop: Option<&'a Stop>) -> Job<'a> {
         Job {
             task,
-            next: AtomicUsize::new(0),
-            count: AtomicUsize::new(count),
+            left: AtomicU64::new(u64::from(count) << HALF),
+            count: AtomicUsize::new(count as usize),
             ended: AtomicUsize::new(0),
             places: AtomicUsize::new(places),
             grows: false,
@@ -41,7 +44,7 @@ impl<'a> Job<'a> {
 
     /// A job of one task so far, which is the caller's to [`Job::begin`] and may add others.
     pub(crate) fn growing(task: Task<'a>, places: usize) -> Job<'a> {
-        Job { grows: true, next: AtomicUsize::new(1), ..Job::new(task, 1, places, None) }
+        Job { grows: true, left: AtomicU64::new(1 << HALF | 1), ..Job::new(task, 1, places, None) }
     }
 
     /// Whether its tasks may add others.
@@ -54,9 +57,10 @@ impl<'a> Job<'a> {
         self.places.load(Ordering::Relaxed)
     }
 
-    /// Takes tasks and runs them until none is left to take.
-    pub(crate) fn work(&self) {
-        while let Some(index) = self.take() {
+    /// Takes tasks and runs them until none is left to take: from the first on, or, for those who help with a loop, from
+    /// the last on. So a thread meets again what it has in its cache from the loop before.
+    pub(crate) fn work(&self, helps: bool) {
+        while let Some(index) = self.take(helps && !self.grows) {
             self.run(index);
         }
     }
@@ -77,15 +81,17 @@ impl<'a> Job<'a> {
         self.ended.fetch_add(1, Ordering::Release);
     }
 
-    fn take(&self) -> Option<usize> {
-        let mut next = self.next.load(Ordering::Relaxed);
+    fn take(&self, last: bool) -> Option<usize> {
+        let mut left = self.left.load(Ordering::Relaxed);
         loop {
-            if next >= self.count.load(Ordering::Acquire) {
+            let (first, end) = (left as u32, (left >> HALF) as u32);
+            if first >= end {
                 return None;
             }
-            match self.next.compare_exchange_weak(next, next + 1, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Some(next),
-                Err(now) => next = now,
+            let (index, less) = if last { (end - 1, left - (1 << HALF)) } else { (first, left + 1) };
+            match self.left.compare_exchange_weak(left, less, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(index as usize),
+                Err(now) => left = now,
             }
         }
     }
@@ -93,11 +99,13 @@ impl<'a> Job<'a> {
     /// Adds a task; called from within one.
     pub(crate) fn grow(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
+        self.left.fetch_add(1 << HALF, Ordering::AcqRel);
     }
 
     /// Whether a task is left to take.
     pub(crate) fn is_open(&self) -> bool {
-        self.next.load(Ordering::Relaxed) < self.count.load(Ordering::Acquire)
+        let left = self.left.load(Ordering::Relaxed);
+        (left as u32) < (left >> HALF) as u32
     }
 
     /// Whether all tasks have ended. Once it says so no task can be added, because only tasks add some.

@@ -20,7 +20,7 @@ fn jobs_outlive_their_visitors() {
                 slot.visit(|job| {
                     assert!(!gone.load(Ordering::SeqCst));
                     if job.join() {
-                        job.work();
+                        job.work(true);
                         job.leave();
                     }
                     assert!(!gone.load(Ordering::SeqCst));
@@ -34,7 +34,7 @@ fn jobs_outlive_their_visitors() {
             };
             let job = Job::new(&task, 2, 1, None);
             slot.show(&job);
-            job.work();
+            job.work(false);
             slot.take_down();
             assert!(job.is_done());
         }
@@ -54,7 +54,7 @@ fn growing_jobs_are_seen_through() {
             thread::spawn(move || {
                 slot.visit(|job| {
                     if job.join() {
-                        job.work();
+                        job.work(true);
                         job.leave();
                     }
                 });
@@ -71,7 +71,7 @@ fn growing_jobs_are_seen_through() {
         slot.show(&job);
         job.begin();
         while !job.is_done() {
-            job.work();
+            job.work(false);
             thread::yield_now();
         }
         slot.take_down();

@@ -10,6 +10,9 @@ pub struct Pool {
     stop: Stop,
 }
 
+/// Tasks of a job at most.
+const MOST: usize = 1 << 31;
+
 impl Pool {
     /// A handle that uses up to `width` threads; 0 takes one for each processor that this process may use.
     /// Where the system grants no threads, the handle runs on the caller's.
@@ -60,7 +63,11 @@ impl Pool {
         }
         let board = board();
         board.staff(self.helpers);
-        board.run(Job::new(&|i, _| task(i), count, self.helpers.min(count - 1), stop));
+        // No job has more tasks than a number of 32 bits counts.
+        for first in (0..count).step_by(MOST) {
+            let count = MOST.min(count - first);
+            board.run(Job::new(&|i, _| task(first + i), count as u32, self.helpers.min(count - 1), stop));
+        }
     }
 
     /// Cuts `data` into pieces of `size` elements (the last may be shorter) and runs `task(piece number, piece)`

@@ -34,6 +34,9 @@ const CHANNELS: usize = 128;
 /// Multiply-adds of a task at least.
 const TASK: usize = 1 << 19;
 
+/// Positions that take as long as a single one: weights come from memory meanwhile.
+const FEW: usize = 6;
+
 /// Tasks that a convolution is cut into at most where windows are gathered once.
 const TASKS: usize = 8;
 
@@ -41,7 +44,8 @@ impl Direct {
     pub(super) fn new(spec: &Spec, weights: &[f32]) -> Result<Direct, KernelError> {
         let kernel = super::shape::pair(&spec.window.kernel, 1);
         let (taps, channels) = (kernel.0 * kernel.1, spec.inputs / spec.groups);
-        let depth = channels.next_multiple_of(LANES) * taps;
+        // Channels beyond the last are left out where they are the last lines.
+        let depth = if taps == 1 { channels } else { channels.next_multiple_of(LANES) * taps };
         let outputs = spec.outputs / spec.groups;
         let vectors = dispatch(Vectors).min(outputs.div_ceil(LANES)).max(1);
         let panels = outputs.div_ceil(vectors * LANES);
@@ -89,7 +93,7 @@ impl Direct {
         }
         // Parts of whole blocks of channels.
         let taps = sizes.taps();
-        let blocks = self.depth / (taps * LANES);
+        let blocks = self.depth.div_ceil(taps * LANES);
         let parts = blocks.div_ceil((PART / (taps * LANES)).max(1));
         let band = Band { part: blocks.div_ceil(parts) * taps * LANES, parts, ..band };
         let band = Band { parts: self.depth.div_ceil(band.part), ..band };
@@ -106,12 +110,16 @@ impl Direct {
         // Groups of even counts.
         let groups = tiles.div_ceil(8);
         let of_group = tiles.div_ceil(groups);
-        let work = of_group * band.rows * self.depth * self.vectors * LANES;
+        // A few positions wait for the weights.
+        let work = (of_group * band.rows).max(FEW) * self.depth * self.vectors * LANES;
         let least = TASK.div_ceil(work.max(1));
         let chunks = (panels / least).clamp(1, 8usize.div_ceil(groups * sizes.batch * sizes.groups).max(1));
+        // Neighbouring tasks are run by one thread: they share what is larger, weights or input.
+        let by_panels = self.depth * sizes.outputs > sizes.positions() * sizes.inputs;
         threads.for_each(sizes.batch * sizes.groups * groups * chunks, &|task| {
-            let (chunk, rest) = (task % chunks, task / chunks);
-            let (group, item) = (rest % groups, rest / groups);
+            let (at, item) = (task % (groups * chunks), task / (groups * chunks));
+            let (chunk, group) =
+                if by_panels { (at / groups, at % groups) } else { (at % chunks, at / chunks) };
             let band = band.of_item(item).of_chunk(chunk, chunks).of_group(group, of_group);
             dispatch(Multiply { band, part: 0, windows: None });
         });
@@ -124,7 +132,7 @@ impl Direct {
         let work = positions * self.depth * self.vectors * LANES;
         let chunks = (panels / TASK.div_ceil(work.max(1))).clamp(1, TASKS);
         let each = (TASK / 8 / (band.rows * self.depth)).clamp(1, tiles);
-        with_aligned(positions * self.depth, |windows| {
+        with_aligned(positions * self.depth.next_multiple_of(LANES), |windows| {
             for item in 0..sizes.batch * sizes.groups {
                 let band = band.of_item(item);
                 let gathered = Cells::new(windows);
@@ -132,9 +140,11 @@ impl Direct {
                     let band = band.of_group(task, each);
                     for part in 0..band.parts {
                         let (first, depth) = band.lines(part);
-                        let at = positions * first + band.from * depth;
+                        let at = positions * first + band.from * depth.next_multiple_of(LANES);
                         // SAFETY: parts and tiles are disjoint.
-                        let windows = unsafe { gathered.piece(at, (band.to - band.from) * depth) };
+                        let windows = unsafe {
+                            gathered.piece(at, (band.to - band.from) * depth.next_multiple_of(LANES))
+                        };
                         dispatch(Gather { band, part, windows });
                     }
                 });
@@ -143,7 +153,8 @@ impl Direct {
                     let band = band.of_chunk(chunk, chunks);
                     for part in 0..band.parts {
                         let (first, depth) = band.lines(part);
-                        let windows = Some(&windows[positions * first..][..positions * depth]);
+                        let windows =
+                            Some(&windows[positions * first..][..positions * depth.next_multiple_of(LANES)]);
                         dispatch(Multiply { band, part, windows });
                     }
                 });
@@ -166,7 +177,8 @@ impl Direct {
             // Scratch is taken outside: what runs inside of a closure is not compiled for the instruction set.
             with_aligned(band.part * (band.to - band.from), |windows| {
                 for part in 0..band.parts {
-                    let windows = &mut windows[..(band.to - band.from) * band.lines(part).1];
+                    let depth = band.lines(part).1.next_multiple_of(LANES);
+                    let windows = &mut windows[..(band.to - band.from) * depth];
                     dispatch(Gather { band, part, windows });
                     dispatch(Multiply { band, part, windows: Some(windows) });
                 }
@@ -270,9 +282,11 @@ impl Work for Multiply<'_> {
     fn run<V: Vector>(self) {
         let band = self.band;
         let windows = match self.windows {
-            Some(windows) => {
-                Windows::Gathered { start: windows.as_ptr(), depth: band.lines(self.part).1, from: band.from }
-            }
+            Some(windows) => Windows::Gathered {
+                start: windows.as_ptr(),
+                depth: band.lines(self.part).1.next_multiple_of(LANES),
+                from: band.from,
+            },
             None => {
                 let sizes = band.call.sizes;
                 let plane = sizes.height * sizes.width * LANES;
@@ -296,7 +310,7 @@ impl Work for Multiply<'_> {
 enum Windows {
     /// In the input itself, whose blocks are `step` floats apart.
     Lying { start: *const f32, step: usize },
-    /// Tile after tile from position `from` on, `depth` floats for each position.
+    /// Tile after tile from position `from` on, `depth` floats, whole blocks of them, for each position.
     Gathered { start: *const f32, depth: usize, from: usize },
 }
 
@@ -380,7 +394,7 @@ impl Band<'_> {
         let sizes = self.call.sizes;
         let (taps, blocks) = (sizes.taps(), sizes.inputs.div_ceil(LANES));
         let (first, depth) = self.lines(part);
-        let (first, count) = (first / (taps * LANES), depth / (taps * LANES));
+        let (first, count) = (first / (taps * LANES), depth.div_ceil(taps * LANES));
         let plane = sizes.height * sizes.width * LANES;
         let start = (self.item * blocks + self.group * (blocks / sizes.groups) + first) * plane;
         let x = &self.call.x[start..start + count * plane];
