@@ -25,6 +25,8 @@ pub struct Plan {
     sizes: Vec<Vec<Dim>>,
     /// The symbols that sizes depend on, sorted.
     symbols: Vec<Arc<str>>,
+    /// Sizes of which nothing is known.
+    unbound: Bound,
     memory_plans: Mutex<Vec<(Bound, Arc<MemoryPlan>)>>,
     /// What runs leave for later ones.
     pub(crate) states: States,
@@ -279,6 +281,7 @@ impl Plan {
             inputs,
             outputs,
             sizes,
+            unbound: Bound::from_elem(None, symbols.len()),
             symbols,
             memory_plans: Mutex::default(),
         })
@@ -392,8 +395,8 @@ impl Plan {
     }
 
     /// Sizes of which nothing is known.
-    pub(crate) fn unbound(&self) -> Bound {
-        Bound::from_elem(None, self.symbols.len())
+    pub(crate) fn unbound(&self) -> &Bound {
+        &self.unbound
     }
 
     /// What a run takes when the symbols have these sizes; kept for the next run of the same sizes.

@@ -332,7 +332,7 @@ impl Host for StepHost<'_> {
         let state = begin(plan, all);
         // The list, now empty, is that of the outputs.
         let mut outputs = inputs;
-        let memory = plan.memory_plan(&plan.unbound());
+        let memory = plan.memory_plan(plan.unbound());
         let step = || self.task.plan.graph().body_path(self.step.node, body);
         run(plan, state, &mut outputs, &memory, context).map_err(|p| OpError::inside(p.inside(&step())))?;
         Ok(outputs)
