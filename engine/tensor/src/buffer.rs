@@ -203,10 +203,11 @@ impl Drop for Buffer {
 /// `len` zero bytes in a mapping of their own, from the begin of a large page on; `None` where the system has none.
 fn map_large(len: usize) -> Option<(NonNull<u8>, MmapMut)> {
     let mut map = MmapMut::map_anon(len.checked_add(LARGE_PAGE)?).ok()?;
-    // A wish; where it is refused the pages are small ones.
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage);
     let skip = map.as_ptr().align_offset(LARGE_PAGE);
+    // A wish; where it is refused the pages are small ones, as those of the rest are, which would waste most of a large
+    // one.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise_range(memmap2::Advice::HugePage, skip, len / LARGE_PAGE * LARGE_PAGE);
     let at = NonNull::from(map.get_mut(skip..skip.checked_add(len)?)?);
     Some((at.cast(), map))
 }

@@ -41,7 +41,7 @@ const FEW: usize = 6;
 const TASKS: usize = 8;
 
 impl Direct {
-    pub(super) fn new(spec: &Spec, weights: &[f32]) -> Result<Direct, KernelError> {
+    pub(super) fn new(threads: &Threads, spec: &Spec, weights: &[f32]) -> Result<Direct, KernelError> {
         let kernel = super::shape::pair(&spec.window.kernel, 1);
         let (taps, channels) = (kernel.0 * kernel.1, spec.inputs / spec.groups);
         // Channels beyond the last are left out where they are the last lines.
@@ -50,18 +50,24 @@ impl Direct {
         let vectors = dispatch(Vectors).min(outputs.div_ceil(LANES)).max(1);
         let panels = outputs.div_ceil(vectors * LANES);
         let mut packed = Aligned::zeroed(spec.groups * panels * depth * vectors * LANES)?;
-        let lines = packed.get_mut();
         let line = vectors * LANES;
-        for (o, from) in weights.chunks_exact(channels * taps).enumerate() {
-            let (group, o) = (o / outputs, o % outputs);
-            let panel = &mut lines[(group * panels + o / line) * depth * line..][..depth * line];
-            for (c, from) in from.chunks_exact(taps).enumerate() {
-                for (tap, &w) in from.iter().enumerate() {
-                    let row = (c / LANES * taps + tap) * LANES + c % LANES;
-                    panel[row * line + o % line] = w;
+        let of_output = channels * taps;
+        threads.for_each_piece(packed.get_mut(), (depth * line).max(1), |at, panel| {
+            let (group, first) = (at / panels, at % panels * line);
+            let weights = &weights[(group * outputs + first) * of_output..];
+            // A block of channels at a time, so that its lines stay near.
+            for (block, to) in panel.chunks_mut(taps * LANES * line).enumerate() {
+                let channels = LANES.min(channels - block * LANES);
+                for o in 0..line.min(outputs - first) {
+                    let from = &weights[o * of_output + block * LANES * taps..][..channels * taps];
+                    for (c, from) in from.chunks_exact(taps).enumerate() {
+                        for (tap, &w) in from.iter().enumerate() {
+                            to[(tap * LANES + c) * line + o] = w;
+                        }
+                    }
                 }
             }
-        }
+        });
         Ok(Direct { packed, depth, vectors })
     }
 

@@ -25,7 +25,7 @@ use crate::{Function, KernelError};
 use dense::Dense;
 use depthwise::Depthwise;
 use direct::Direct;
-use oxidane_pool::Pool as Threads;
+use oxidane_pool::{Pool as Threads, Stop};
 use oxidane_tensor::{Buffer, DType, Shape, Tensor};
 use shape::Sizes;
 use std::sync::OnceLock;
@@ -160,6 +160,8 @@ impl Convolution {
         if out.is_empty() {
             return Ok(());
         }
+        // A loop that ends early would leave weights unpacked for all runs to come.
+        let packers = &threads.with_stop(Stop::default());
         let call = Call { sizes: &sizes, x, sum, bias: &self.bias, after: self.after };
         if let Some(depthwise) = &self.depthwise {
             depthwise.run(threads, &call, out);
@@ -168,8 +170,9 @@ impl Convolution {
         let side = winograd::choose(&self.spec, self.input, &sizes, self.forced);
         if let Some(side) = side {
             let kept = if side == 2 { &self.small } else { &self.large };
-            let made = kept
-                .get_or_init(|| packed(&self.weights, |weights| Winograd::new(&self.spec, weights, side)));
+            let made = kept.get_or_init(|| {
+                packed(&self.weights, |weights| Winograd::new(packers, &self.spec, weights, side))
+            });
             made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
             return Ok(());
         }
@@ -179,8 +182,9 @@ impl Convolution {
             made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
             return Ok(());
         }
-        let made =
-            self.direct.get_or_init(|| packed(&self.weights, |weights| Direct::new(&self.spec, weights)));
+        let made = self
+            .direct
+            .get_or_init(|| packed(&self.weights, |weights| Direct::new(packers, &self.spec, weights)));
         made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
         Ok(())
     }

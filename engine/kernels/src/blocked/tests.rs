@@ -222,7 +222,7 @@ fn check_winograd<const M: usize>(spec: &Spec, spatial: &[usize]) {
     let seen = blocked(1, spec.inputs, positions, &x);
     let want = slow(spec, 1, spatial, &x, &w, &bias);
     let most = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-    let winograd = Winograd::new(spec, &w, M).unwrap();
+    let winograd = Winograd::new(&Threads::sequential(), spec, &w, M).unwrap();
     let call = Call { sizes: &sizes, x: &seen, sum: None, bias: &bias, after: After::Nothing };
     for width in [1, 2] {
         let mut out = vec![7.0; sizes.output_len()];

@@ -72,7 +72,12 @@ const TASK: usize = 1 << 19;
 const TASKS: usize = 8;
 
 impl Winograd {
-    pub(super) fn new(spec: &Spec, weights: &[f32], m: usize) -> Result<Winograd, KernelError> {
+    pub(super) fn new(
+        threads: &Threads,
+        spec: &Spec,
+        weights: &[f32],
+        m: usize,
+    ) -> Result<Winograd, KernelError> {
         let t = m + 2;
         let inputs = spec.inputs;
         let depth = inputs.next_multiple_of(LANES);
@@ -80,19 +85,11 @@ impl Winograd {
         let line = vectors * LANES;
         let panels = spec.outputs.div_ceil(line);
         let mut packed = Aligned::zeroed(panels * t * t * depth * line)?;
-        let lines = packed.get_mut();
-        let mut made = [0.0; 36];
-        for (at, w) in weights.chunks_exact(9).enumerate() {
-            let (o, c) = (at / inputs, at % inputs);
-            match m {
-                2 => transform_weights(w, &SMALL, &mut made),
-                _ => transform_weights(w, &LARGE, &mut made),
-            }
-            let panel = &mut lines[o / line * t * t * depth * line..];
-            for (i, &v) in made[..t * t].iter().enumerate() {
-                panel[(i * depth + c) * line + o % line] = v;
-            }
-        }
+        threads.for_each_piece(packed.get_mut(), (t * t * depth * line).max(1), |at, panel| {
+            let count = line.min(spec.outputs - at * line);
+            let weights = &weights[at * line * inputs * 9..][..count * inputs * 9];
+            dispatch(Pack { weights, count, inputs, m, line, panel });
+        });
         Ok(Winograd { packed, vectors, m })
     }
 
@@ -189,13 +186,62 @@ const LARGE: [[f64; 3]; 6] = [
     [0.0, 0.0, 1.0],
 ];
 
-/// `G w G^T` for one pair of channels, in double precision.
-fn transform_weights<const T: usize>(w: &[f32], g: &[[f64; 3]; T], out: &mut [f32; 36]) {
-    let w: [f64; 9] = std::array::from_fn(|i| f64::from(w[i]));
-    let half = g.map(|g| [0, 1, 2].map(|j| g[0] * w[j] + g[1] * w[3 + j] + g[2] * w[6 + j]));
-    for (half, out) in half.iter().zip(out.chunks_exact_mut(T)) {
-        for (g, out) in g.iter().zip(out) {
-            *out = (half[0] * g[0] + half[1] * g[1] + half[2] * g[2]) as f32;
+/// Transforms the weights of a panel.
+struct Pack<'a> {
+    weights: &'a [f32],
+    /// Output channels.
+    count: usize,
+    inputs: usize,
+    m: usize,
+    line: usize,
+    panel: &'a mut [f32],
+}
+
+impl Work for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        if self.m == 2 { self.transform(&SMALL) } else { self.transform(&LARGE) }
+    }
+}
+
+/// Output channels whose weights are transformed at a time, a lane each.
+const TOGETHER: usize = 8;
+
+impl Pack<'_> {
+    /// `G w G^T` for each pair of channels, in double precision.
+    #[inline(always)]
+    fn transform<const T: usize>(self, g: &[[f64; 3]; T]) {
+        let depth = self.inputs.next_multiple_of(LANES);
+        for first in (0..self.count).step_by(TOGETHER) {
+            let lanes = TOGETHER.min(self.count - first);
+            for c in 0..self.inputs {
+                let mut w = [[0.0f64; TOGETHER]; 9];
+                for lane in 0..lanes {
+                    let from = &self.weights[((first + lane) * self.inputs + c) * 9..][..9];
+                    for (w, &v) in w.iter_mut().zip(from) {
+                        w[lane] = f64::from(v);
+                    }
+                }
+                for (i, row) in g.iter().enumerate() {
+                    let mut half = [[0.0f64; TOGETHER]; 3];
+                    for (j, half) in half.iter_mut().enumerate() {
+                        for (lane, half) in half.iter_mut().enumerate() {
+                            *half = row[0] * w[j][lane] + row[1] * w[3 + j][lane] + row[2] * w[6 + j][lane];
+                        }
+                    }
+                    for (j, g) in g.iter().enumerate() {
+                        let to = ((i * T + j) * depth + c) * self.line + first;
+                        let mut out = [0.0f32; TOGETHER];
+                        for (lane, out) in out.iter_mut().enumerate() {
+                            *out =
+                                (half[0][lane] * g[0] + half[1][lane] * g[1] + half[2][lane] * g[2]) as f32;
+                        }
+                        self.panel[to..to + lanes].copy_from_slice(&out[..lanes]);
+                    }
+                }
+            }
         }
     }
 }

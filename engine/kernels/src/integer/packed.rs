@@ -38,6 +38,35 @@ pub struct Packed {
     shift: i32,
 }
 
+/// For each place the bytes of four rows.
+#[cfg(target_arch = "x86_64")]
+fn interleaved(rows: &[[u8; 16]; 4]) -> [i8; 64] {
+    use std::arch::x86_64::*;
+    // SAFETY: all x86-64 machines have these instructions, and arrays of 16 and 64 bytes are read and written.
+    unsafe {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| _mm_loadu_si128(rows[i].as_ptr().cast()));
+        let (ab, cd) = (_mm_unpacklo_epi8(a, b), _mm_unpacklo_epi8(c, d));
+        let (ab_high, cd_high) = (_mm_unpackhi_epi8(a, b), _mm_unpackhi_epi8(c, d));
+        let mut out = [0; 64];
+        let parts = [
+            _mm_unpacklo_epi16(ab, cd),
+            _mm_unpackhi_epi16(ab, cd),
+            _mm_unpacklo_epi16(ab_high, cd_high),
+            _mm_unpackhi_epi16(ab_high, cd_high),
+        ];
+        for (to, part) in out.as_chunks_mut::<16>().0.iter_mut().zip(parts) {
+            _mm_storeu_si128(to.as_mut_ptr().cast(), part);
+        }
+        out
+    }
+}
+
+/// For each place the bytes of four rows.
+#[cfg(not(target_arch = "x86_64"))]
+fn interleaved(rows: &[[u8; 16]; 4]) -> [i8; 64] {
+    std::array::from_fn(|i| rows[i % 4][i / 4] as i8)
+}
+
 impl Packed {
     /// The matrix of `depth` rows and `columns` columns whose element `(k, n)` is `bytes[k * ks + n * ns]`, signed or not.
     ///
@@ -98,6 +127,24 @@ impl Packed {
                 continue;
             }
             for (line, ks4) in group.iter_mut().zip(chunk.chunks(4)) {
+                if let (&[a, b, c, d], 1, 16) = (ks4, ns, width)
+                    && !ks4.contains(&HOLE)
+                {
+                    let row = |k: usize| -> [u8; 16] {
+                        let mut row = [0; 16];
+                        row.copy_from_slice(&bytes[k * ks + first..][..16]);
+                        row.map(|byte| byte ^ flip)
+                    };
+                    let rows = [row(a), row(b), row(c), row(d)];
+                    line.0 = interleaved(&rows);
+                    let sums: &mut [i32] = &mut sums[first..first + 16];
+                    for row in &rows {
+                        for (sum, &byte) in sums.iter_mut().zip(row) {
+                            *sum = sum.wrapping_add(i32::from(byte as i8));
+                        }
+                    }
+                    continue;
+                }
                 for (j, &k) in ks4.iter().enumerate().filter(|(_, k)| **k != HOLE) {
                     let row = &bytes[k * ks + first * ns..];
                     if ns == 1 {

@@ -203,7 +203,9 @@ impl QuantizedConv {
             addend,
         };
         (w.rank() == 4 && w.shape()[1] == input[0]).then_some(())?;
-        Some((Packed::new(&spec).ok()??, sizes))
+        let packed = Packed::new(&spec).ok()??;
+        call.constant(3)?.release_pages();
+        Some((packed, sizes))
     }
 }
 

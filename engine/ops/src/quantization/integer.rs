@@ -101,11 +101,13 @@ fn pack(b: &Tensor, transposed: bool) -> Result<Option<Packed>, OpError> {
     if !is_byte(b) {
         return Ok(None);
     }
-    let b = b.to_dense()?;
-    let Some(bytes) = b.dense_bytes() else { return Ok(None) };
+    let dense = b.to_dense()?;
+    let Some(bytes) = dense.dense_bytes() else { return Ok(None) };
     let (sizes, distances) =
         if transposed { ((columns, rows), (1, columns)) } else { ((rows, columns), (columns, 1)) };
-    Ok(Some(Packed::matrix(bytes, b.dtype() == DType::I8, sizes, distances)?))
+    let packed = Packed::matrix(bytes, b.dtype() == DType::I8, sizes, distances)?;
+    b.release_pages();
+    Ok(Some(packed))
 }
 
 /// Zero points as numbers, where they are one or a vector of `count`.
