@@ -263,7 +263,7 @@ impl Aligned {
     fn zeroed(len: usize) -> Result<Aligned, KernelError> {
         let bytes = len.checked_mul(size_of::<f32>());
         let bytes = bytes.ok_or_else(|| KernelError::Shape("the packed weights are too large".into()))?;
-        Ok(Aligned(Buffer::zeroed(bytes)?))
+        Ok(Aligned(Buffer::populated(bytes)?))
     }
 
     fn get(&self) -> &[f32] {

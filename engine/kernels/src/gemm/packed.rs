@@ -9,6 +9,7 @@ use super::{Matrix, SMALL_WORK, work};
 use crate::scratch::with_scratch;
 use crate::{Function, KernelError, Operand};
 use oxidane_pool::{Cells, Pool, Stop};
+use oxidane_tensor::Buffer;
 use std::ops::Range;
 
 /// What is done to a product before it is written: `function(alpha * product + out + bias + residual)`, each part
@@ -60,9 +61,7 @@ impl Epilogue<'_> {
 
 /// The right side of a product, packed for this machine: panels of columns, each line by line.
 pub struct Packed {
-    floats: Vec<f32>,
-    /// Floats before the first that lies on a cache line.
-    skip: usize,
+    floats: Buffer,
     depth: usize,
     cols: usize,
     line: usize,
@@ -88,33 +87,14 @@ impl Packed {
         let (depth, cols) = (b.rows, b.cols);
         let panel = depth * line;
         let panels = cols.div_ceil(line);
-        let len = panel.checked_mul(panels).and_then(|n| n.checked_add(CACHE_LINE));
-        let mut floats: Vec<f32> = Vec::new();
-        len.and_then(|len| floats.try_reserve_exact(len).ok()).ok_or_else(|| {
+        let bytes = panel.checked_mul(panels).and_then(|n| n.checked_mul(size_of::<f32>()));
+        let made = bytes.and_then(|bytes| Buffer::populated(bytes).ok());
+        let mut floats = made.ok_or_else(|| {
             KernelError::Shape(format!("there is no memory for a packed matrix of {depth}x{cols}"))
         })?;
-        let skip = skip(floats.as_ptr());
-        let space = &mut floats.spare_capacity_mut()[..panel * panels + CACHE_LINE];
-        let (head, rest) = space.split_at_mut(skip);
-        let (body, tail) = rest.split_at_mut(panel * panels);
-        head.iter_mut().chain(tail).for_each(|cell| _ = cell.write(0.0));
-        // Panels of a few rows are small; several make a task.
-        if let Some(together) = PACK_TASK.checked_div(panel) {
-            let together = together.max(1);
-            pool.for_each_piece(body, panel * together, |i, piece| {
-                for (j, to) in piece.chunks_exact_mut(panel).enumerate() {
-                    // SAFETY: floats have no invalid bits and are only written here.
-                    let to = unsafe {
-                        to.as_mut_ptr().write_bytes(0, to.len());
-                        std::slice::from_raw_parts_mut(to.as_mut_ptr().cast::<f32>(), to.len())
-                    };
-                    pack_panel(&b, 0, depth, (i * together + j) * line, line, to);
-                }
-            });
-        }
-        // SAFETY: the head, all panels and the tail have been written.
-        unsafe { floats.set_len(panel * panels + CACHE_LINE) };
-        Ok(Packed { floats, skip, depth, cols, line })
+        let lines = bytemuck::cast_slice_mut(floats.as_bytes_mut().unwrap_or_default());
+        pack_panels(pool, &b, line, lines);
+        Ok(Packed { floats, depth, cols, line })
     }
 
     /// Rows of the matrix.
@@ -131,7 +111,7 @@ impl Packed {
     pub(crate) fn panels(&self) -> Panels<'_> {
         let len = self.depth * self.line * self.cols.div_ceil(self.line);
         Panels {
-            floats: &self.floats[self.skip..][..len],
+            floats: &bytemuck::cast_slice(self.floats.as_bytes())[..len],
             depth: self.depth,
             cols: self.cols,
             line: self.line,
@@ -171,6 +151,20 @@ pub(super) const PACK_TASK: usize = 1 << 16;
 /// Floats to skip so that the next lies on a cache line.
 fn skip(start: *const f32) -> usize {
     (start.addr().wrapping_neg() / size_of::<f32>()) % CACHE_LINE
+}
+
+/// Packs all columns of a matrix, panel by panel.
+fn pack_panels<T: Loose>(pool: &Pool, b: &Matrix<'_, T>, line: usize, to: &mut [f32]) {
+    let panel = b.rows * line;
+    // Panels of a few rows are small; several make a task.
+    if let Some(together) = PACK_TASK.checked_div(panel) {
+        let together = together.max(1);
+        pool.for_each_piece(to, panel * together, |i, piece| {
+            for (j, to) in piece.chunks_exact_mut(panel).enumerate() {
+                pack_panel(b, 0, b.rows, (i * together + j) * line, line, to);
+            }
+        });
+    }
 }
 
 /// Packs rows `from..from + depth` of the columns from `col` on, zeros beyond the last column.
@@ -325,14 +319,7 @@ fn with_panels(pool: &Pool, b: Matrix<'_, f32>, line: usize, run: impl FnOnce(Pa
     let panel = b.rows * line;
     let panels = b.cols.div_ceil(line);
     aligned_scratch(panel * panels, |floats| {
-        if let Some(together) = PACK_TASK.checked_div(panel) {
-            let together = together.max(1);
-            pool.for_each_piece(floats, panel * together, |i, piece| {
-                for (j, to) in piece.chunks_exact_mut(panel).enumerate() {
-                    pack_panel(&b, 0, b.rows, (i * together + j) * line, line, to);
-                }
-            });
-        }
+        pack_panels(pool, &b, line, floats);
         run(Panels { floats, depth: b.rows, cols: b.cols, line });
     });
 }
