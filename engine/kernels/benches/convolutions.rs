@@ -9,7 +9,7 @@ use std::time::Instant;
 fn main() {
     let threads = std::env::var("THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let pool = Pool::new(threads);
-    println!("{:40} {:>10} {:>10} {:>10} {:>10}", "layer", "chosen", "direct", "F(2x2)", "F(4x4)");
+    println!("{:40} {:>10} {:>10} {:>10} {:>10} {:>10}", "layer", "chosen", "bf16", "direct", "F(2x2)", "F(4x4)");
     // groups, inputs, outputs, kernel, stride, size of the input
     for (groups, inputs, outputs, kernel, stride, size) in [
         (1, 3, 64, 7, 2, 224),
@@ -63,7 +63,7 @@ fn main() {
             work / best / 1e9
         };
         let name = format!("{inputs} to {outputs}, {kernel}x{kernel} by {stride}, {groups} groups, {size}");
-        let mut line = format!("{name:40} {:10.1}", measure(make()));
+        let mut line = format!("{name:40} {:10.1} {:10.1}", measure(make()), measure(make().in_bf16()));
         if (kernel, stride, groups) == (3, 1, 1) {
             for side in [0, 2, 4] {
                 line += &format!(" {:10.1}", measure(make().by_tiles_of(side)));

@@ -12,6 +12,7 @@ pub(crate) mod tile;
 mod weights;
 
 pub use packed::{Epilogue, Packed, product_packed};
+pub(crate) use bf16::rounded;
 pub use weights::{Weights, has_bf16};
 
 use crate::KernelError;

@@ -12,6 +12,8 @@ pub(crate) mod functions;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod plain;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod tiles;
 
 use std::sync::OnceLock;
 
