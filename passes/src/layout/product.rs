@@ -2,7 +2,7 @@
 
 use crate::{Refused, Rule, Site};
 use oxidane_graph::{Attributes, NodeId, ValueId};
-use oxidane_ops::native::product::{ACTIVATIONS, has_bf16};
+use oxidane_ops::native::product::{ACTIVATIONS, bf16_pays};
 use oxidane_tensor::DType;
 use smallvec::SmallVec;
 
@@ -163,7 +163,7 @@ impl Rule for Bf16 {
     }
 
     fn doc(&self) -> &'static str {
-        "products with constant matrices are of bfloat16, with sums in single precision, where the machine has such"
+        "products with constant matrices are of bfloat16, with sums in single precision, where the machine is quicker at such"
     }
 
     fn roots(&self) -> &[&'static str] {
@@ -179,8 +179,8 @@ impl Rule for Bf16 {
         if attributes.get("precision").is_some() {
             return Err(Refused::NoMatch);
         }
-        if !has_bf16() {
-            return Err(Refused::because("this machine has no products of bfloat16"));
+        if !bf16_pays() {
+            return Err(Refused::because("this machine is not quicker at products of bfloat16"));
         }
         attributes.set("precision", "bfloat16".to_owned());
         let op = site.op_of(DOMAIN, NAME, &attributes)?;

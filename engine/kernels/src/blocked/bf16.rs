@@ -6,11 +6,11 @@
 
 use super::frame::Frame;
 use super::shape::{Sizes, pair};
-use super::{Aligned, Call, Input, Spec, winograd};
+use super::{After, Aligned, Call, Input, Spec, winograd};
 use crate::KernelError;
 use crate::gemm::rounded;
 use crate::gemm::tile::fetch;
-use crate::isa::{Isa, LANES, Vector, Work, bf16_products, dispatch, isa};
+use crate::isa::{Isa, LANES, Vector, Work, bf16_pays, bf16_products, dispatch, isa};
 use crate::scratch::with_scratch;
 use oxidane_pool::{Cells, Pool as Threads};
 
@@ -33,7 +33,8 @@ const TASKS: usize = 8;
 pub(super) fn pays(spec: &Spec, input: Input, sizes: &Sizes) -> bool {
     /// Values of a frame for each of the input and of the output: beyond that, pads or dilations are out of proportion.
     const MOST: usize = 8;
-    if !bf16_products() || spec.groups != 1 {
+    let depth = sizes.taps() * spec.inputs;
+    if !bf16_pays() || spec.groups != 1 || depth <= LANES {
         return false;
     }
     let frame = Frame::new(sizes, input).map(|frame| frame.total());
@@ -69,9 +70,8 @@ fn steps(spec: &Spec, input: Input) -> Vec<(Step, Vec<Value>)> {
     let (kernel, strides) = (pair(&window.kernel, 1), pair(&window.strides, 1));
     let dilations = pair(&window.dilations, 1);
     let (taps, channels) = (kernel.0 * kernel.1, spec.inputs);
-    let places: Vec<[usize; 2]> = (0..taps)
-        .map(|tap| [tap / kernel.1 * dilations.0, tap % kernel.1 * dilations.1])
-        .collect();
+    let places: Vec<[usize; 2]> =
+        (0..taps).map(|tap| [tap / kernel.1 * dilations.0, tap % kernel.1 * dilations.1]).collect();
     let phases = super::frame::phases(kernel, strides, dilations);
     let mut steps = Vec::new();
     if input == Input::Blocked {
@@ -140,7 +140,16 @@ impl Rounded {
         let cells = Cells::new(out);
         let band = |piece: usize, frame_of: &[u16], panels: (usize, usize)| {
             let (item, band) = (piece / frame.bands(), piece % frame.bands());
-            dispatch(Band { of: self, call, cells: &cells, frame: &frame, values: frame_of, item, band, panels });
+            dispatch(Band {
+                of: self,
+                call,
+                cells: &cells,
+                frame: &frame,
+                values: frame_of,
+                item,
+                band,
+                panels,
+            });
         };
         if pieces >= APART {
             threads.for_each(pieces, &|piece| {
@@ -215,9 +224,11 @@ struct Unwritten {
     first_column: usize,
     to: *mut f32,
     sum: *const f32,
-    /// Where each half goes, and how many of its positions are written.
-    places: [*mut f32; 2],
-    sums: [*const f32; 2],
+    /// Where the second half goes, and what is added to it. No arrays: they would be copied by vectors right after they
+    /// were written by halves, and that has to wait for the tiles that are stored before.
+    second_to: *mut f32,
+    second_sum: *const f32,
+    /// How many positions of a half are written.
     valid: usize,
 }
 
@@ -246,14 +257,21 @@ impl Work for Band<'_> {
         let mut sums = [Sums([0.0; 4 * 16 * LANES]), Sums([0.0; 4 * 16 * LANES])];
         let mut unwritten = Unwritten::none();
         let blocks = tiles.div_ceil(2);
+        // What the sums of a panel begin with; the last one may lack its second half.
+        let mut start;
+        let mut last = [0.0; DEPTH];
         for panel in self.panels.0..self.panels.1 {
             let lines = &words[panel * panel_words..][..panel_words];
             let next = words[((panel + 1) * panel_words).min(words.len())..].get(..panel_words);
             let next = if panel + 1 < self.panels.1 { next.unwrap_or_default() } else { &[] };
             let halves = (sizes.outputs.div_ceil(LANES) - 2 * panel).min(2);
-            let mut start = Start([0.0; DEPTH]);
             let bias = &self.call.bias[panel * DEPTH..][..halves * LANES];
-            start.0[..bias.len()].copy_from_slice(bias);
+            if let Some(bias) = bias.first_chunk() {
+                start = bias;
+            } else {
+                last[..bias.len()].copy_from_slice(bias);
+                start = &last;
+            }
             for block in 0..blocks {
                 let first = 2 * block * rows;
                 let both = 2 * block + 1 < tiles;
@@ -270,7 +288,7 @@ impl Work for Band<'_> {
                     let second = if both { rows } else { 0 };
                     // SAFETY: tiles are configured; the assertion above says that the values can be read.
                     unsafe {
-                        tile_starts(start.0.as_ptr());
+                        tile_starts(start.as_ptr());
                         for (i, step) in steps.iter().enumerate() {
                             for line in near.next().unwrap_or_default().chunks(LANES) {
                                 fetch(line.as_ptr().cast());
@@ -291,7 +309,7 @@ impl Work for Band<'_> {
                     for tile in 0..1 + usize::from(both) {
                         let sums = own.0[tile * rows * LANES..].as_mut_ptr();
                         // SAFETY: as above.
-                        unsafe { self.products(from.add(tile * rows * pixel), rows, lines, &start, sums) };
+                        unsafe { self.products(from.add(tile * rows * pixel), rows, lines, start, sums) };
                     }
                     for line in near.flat_map(|lines| lines.chunks(LANES)) {
                         fetch(line.as_ptr().cast());
@@ -314,10 +332,6 @@ impl Work for Band<'_> {
     }
 }
 
-/// What the sums of a panel begin with.
-#[repr(C, align(64))]
-struct Start([f32; DEPTH]);
-
 impl Band<'_> {
     /// What is to be written of `count` positions from `first` on.
     #[inline(always)]
@@ -326,17 +340,18 @@ impl Band<'_> {
         let (width, seen) = (frame.width(), sizes.out_width);
         let place = |at: usize| at / width * seen + (at % width).min(seen);
         let (from, to) = (place(first), place(first + count));
-        let (mut places, mut sums) = ([std::ptr::null_mut(); 2], [std::ptr::null(); 2]);
-        for half in 0..halves {
+        let len = (to - from) * LANES;
+        let at = |half: usize| {
             let channels = self.item * sizes.outputs.div_ceil(LANES) + 2 * panel + half;
-            let at = (channels * sizes.positions() + frame.first(self.band) * seen + from) * LANES;
-            let len = (to - from) * LANES;
-            // SAFETY: bands have positions, and panels channels, of their own.
-            places[half] = unsafe { self.cells.piece(at, len) }.as_mut_ptr();
-            if let Some(sum) = self.call.sum {
-                sums[half] = sum[at..at + len].as_ptr();
-            }
-        }
+            (channels * sizes.positions() + frame.first(self.band) * seen + from) * LANES
+        };
+        // SAFETY: bands have positions, and panels channels, of their own.
+        let to_of = |half: usize| unsafe { self.cells.piece(at(half), len) }.as_mut_ptr();
+        let sum_of = |half: usize| match self.call.sum {
+            Some(sum) => sum[at(half)..at(half) + len].as_ptr(),
+            None => std::ptr::null(),
+        };
+        let second = halves - 1;
         let column = first % width;
         Unwritten {
             halves,
@@ -345,10 +360,10 @@ impl Band<'_> {
             at: 0,
             column,
             first_column: column,
-            to: places[0],
-            sum: sums[0],
-            places,
-            sums,
+            to: to_of(0),
+            sum: sum_of(0),
+            second_to: to_of(second),
+            second_sum: sum_of(second),
             valid: to - from,
         }
     }
@@ -363,7 +378,7 @@ impl Band<'_> {
         from: *const u16,
         rows: usize,
         lines: &[u32],
-        start: &Start,
+        start: &[f32; DEPTH],
         sums: *mut f32,
     ) {
         let (steps, frame) = (&self.of.steps[..], self.frame);
@@ -385,7 +400,7 @@ impl Band<'_> {
         for r in 0..rows {
             for half in 0..2 {
                 let mut sum = [0.0f32; LANES];
-                sum.copy_from_slice(&start.0[half * LANES..][..LANES]);
+                sum.copy_from_slice(&start[half * LANES..][..LANES]);
                 for (step, lines) in steps.iter().zip(lines.chunks_exact(STEP)) {
                     for (p, line) in lines[half * STEP / 2..][..STEP / 2].chunks_exact(LANES).enumerate() {
                         // SAFETY: the caller's promise.
@@ -418,8 +433,8 @@ impl Unwritten {
             first_column: 0,
             to: std::ptr::null_mut(),
             sum: std::ptr::null(),
-            places: [std::ptr::null_mut(); 2],
-            sums: [std::ptr::null(); 2],
+            second_to: std::ptr::null_mut(),
+            second_sum: std::ptr::null(),
             valid: 0,
         }
     }
@@ -443,35 +458,75 @@ impl Unwritten {
             let many = vectors.min(self.count - self.at);
             vectors -= many;
             let from = sums.0[self.half * HALF + self.at * LANES..][..many * LANES].as_ptr();
-            for i in 0..many {
-                if self.column < seen {
-                    // SAFETY: `many` sums were checked; the places of all valid positions of the half were.
-                    unsafe {
-                        let mut v = V::load(from.add(i * LANES));
-                        if !self.sum.is_null() {
-                            v = v.add(V::load(self.sum));
-                            self.sum = self.sum.add(LANES);
-                        }
-                        call.after.in_registers(v).store(self.to);
-                        self.to = self.to.add(LANES);
-                    }
-                }
-                self.column += 1;
-                if self.column == width {
-                    self.column = 0;
+            let mut i = 0;
+            while i < many {
+                // Where lines are no longer than the output's, all positions are one line.
+                let run = if width == seen {
+                    many
+                } else if self.column < seen {
+                    (many - i).min(seen - self.column)
+                } else {
+                    0
+                };
+                // SAFETY: `many` sums were checked; the places of all valid positions of the half were.
+                unsafe { self.write_line::<V>(call.after, from.add(i * LANES), run) };
+                i += run;
+                self.column += run;
+                if self.column >= seen && width > seen {
+                    let skipped = (many - i).min(width - self.column);
+                    i += skipped;
+                    self.column = (self.column + skipped) % width;
                 }
             }
             self.at += many;
             if self.at == self.count {
-                if let super::After::Other(_) = call.after {
-                    let (to, len) = (self.places[self.half], self.valid * LANES);
-                    // SAFETY: the places of the half were checked and are written by now.
-                    call.after.on_row(unsafe { std::slice::from_raw_parts_mut(to, len) });
+                if let After::Other(_) = call.after {
+                    let len = self.valid * LANES;
+                    // SAFETY: the places of the half were checked and are written by now, up to `to`.
+                    call.after.on_row(unsafe { std::slice::from_raw_parts_mut(self.to.sub(len), len) });
                 }
                 (self.half, self.at, self.column) = (self.half + 1, 0, self.first_column);
-                if self.half < self.halves {
-                    (self.to, self.sum) = (self.places[self.half], self.sums[self.half]);
+                (self.to, self.sum) = (self.second_to, self.second_sum);
+            }
+        }
+    }
+}
+
+impl Unwritten {
+    /// Finishes and writes some sums, side by side.
+    ///
+    /// # Safety
+    /// They can be read, and as many places of the half are left.
+    #[inline(always)]
+    unsafe fn write_line<V: Vector>(&mut self, after: After, from: *const f32, run: usize) {
+        macro_rules! each {
+            ($v:ident => $body:expr) => {
+                for i in 0..run {
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let mut $v = V::load(from.add(i * LANES));
+                        if !self.sum.is_null() {
+                            $v = $v.add(V::load(self.sum.add(i * LANES)));
+                        }
+                        $body.store(self.to.add(i * LANES));
+                    }
                 }
+            };
+        }
+        // One loop each, so that the choice is made once a line.
+        match after {
+            After::Nothing | After::Other(_) => each!(v => v),
+            After::Clamp(lo, hi) => {
+                let (lo, hi) = (V::splat(lo), V::splat(hi));
+                each!(v => hi.min(lo.max(v)));
+            }
+            After::HardSigmoid(..) | After::HardSwish => each!(v => after.in_registers(v)),
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.to = self.to.add(run * LANES);
+            if !self.sum.is_null() {
+                self.sum = self.sum.add(run * LANES);
             }
         }
     }
@@ -489,15 +544,15 @@ unsafe fn dots<const R: usize>(
     frame: &Frame<'_>,
     steps: &[Step],
     mut lines: *const u32,
-    start: &Start,
+    start: &[f32; DEPTH],
     sums: *mut f32,
 ) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's promise; 512 bits are 32 bfloat16 as well as 16 words.
     unsafe {
         let of = |v: __m512i| std::mem::transmute::<__m512i, __m512bh>(v);
-        let begin = start.0.as_ptr();
-        let mut own = [[_mm512_load_ps(begin), _mm512_load_ps(begin.add(LANES))]; R];
+        let begin = start.as_ptr();
+        let mut own = [[_mm512_loadu_ps(begin), _mm512_loadu_ps(begin.add(LANES))]; R];
         let pixel = frame.pixel();
         for step in steps {
             let a = from.add(frame.offset(step));

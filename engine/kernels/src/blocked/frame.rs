@@ -103,8 +103,19 @@ impl<'a> Frame<'a> {
         };
         let below = beyond(kernel.0, strides.0, dilations.0)?;
         let width = sizes.out_width.checked_add(beyond(kernel.1, strides.1, dilations.1)?)?;
-        let mut frame =
-            Frame { sizes, phases, dense, pixel, width, below, band: 1, groups, line: 0, plane: 0, of_group: 0 };
+        let mut frame = Frame {
+            sizes,
+            phases,
+            dense,
+            pixel,
+            width,
+            below,
+            band: 1,
+            groups,
+            line: 0,
+            plane: 0,
+            of_group: 0,
+        };
         // All of it, before its size is trusted.
         let planes = if dense { 1 } else { groups.checked_mul(phases.len())? };
         let lines = sizes.out_height.checked_add(below)?.checked_mul(planes)?;

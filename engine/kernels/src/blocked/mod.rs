@@ -176,8 +176,9 @@ impl Convolution {
         if let Some(kept) = &self.rounded
             && bf16::pays(&self.spec, self.input, &sizes)
         {
-            let made = kept
-                .get_or_init(|| packed(&self.weights, |weights| Rounded::new(&self.spec, self.input, weights)));
+            let made = kept.get_or_init(|| {
+                packed(&self.weights, |weights| Rounded::new(&self.spec, self.input, weights))
+            });
             made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
             return Ok(());
         }

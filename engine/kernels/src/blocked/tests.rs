@@ -241,7 +241,8 @@ fn check_winograd<const M: usize>(spec: &Spec, spatial: &[usize]) {
 fn check_rounded(spec: &Spec, input: Input, batch: usize, spatial: &[usize], function: Option<Function>) {
     let positions: usize = spatial.iter().product();
     let taps: usize = spec.window.kernel.iter().product();
-    let near = |values: &[f32]| -> Vec<f32> { values.iter().map(|&v| half::bf16::from_f32(v).into()).collect() };
+    let near =
+        |values: &[f32]| -> Vec<f32> { values.iter().map(|&v| half::bf16::from_f32(v).into()).collect() };
     let x = noise(batch * spec.inputs * positions, 1);
     let w = noise(spec.outputs * spec.inputs * taps, 2);
     let bias = noise(spec.outputs, 3);
