@@ -9,7 +9,10 @@ use std::time::Instant;
 fn main() {
     let threads = std::env::var("THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let pool = Pool::new(threads);
-    println!("{:40} {:>10} {:>10} {:>10} {:>10}", "layer", "chosen", "direct", "F(2x2)", "F(4x4)");
+    println!(
+        "{:40} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "layer", "chosen", "bf16", "direct", "F(2x2)", "F(4x4)"
+    );
     // groups, inputs, outputs, kernel, stride, size of the input
     for (groups, inputs, outputs, kernel, stride, size) in [
         (1, 3, 64, 7, 2, 224),
@@ -32,7 +35,21 @@ fn main() {
         (1, 512, 512, 3, 1, 7),
         (1, 16, 16, 1, 1, 112),
         (1, 16, 64, 1, 1, 112),
+        (1, 64, 24, 1, 1, 56),
+        (1, 24, 72, 1, 1, 56),
+        (1, 72, 24, 1, 1, 56),
+        (1, 40, 120, 1, 1, 28),
+        (1, 120, 40, 1, 1, 28),
+        (1, 40, 240, 1, 1, 28),
+        (1, 80, 200, 1, 1, 14),
+        (1, 200, 80, 1, 1, 14),
+        (1, 112, 672, 1, 1, 14),
+        (1, 160, 960, 1, 1, 7),
         (1, 960, 160, 1, 1, 7),
+        (1, 960, 1280, 1, 1, 1),
+        (1, 16, 16, 3, 1, 56),
+        (1, 32, 16, 3, 1, 56),
+        (1, 32, 32, 1, 1, 7),
         (16, 16, 16, 3, 1, 112),
         (64, 64, 64, 3, 2, 112),
         (120, 120, 120, 5, 1, 28),
@@ -63,7 +80,7 @@ fn main() {
             work / best / 1e9
         };
         let name = format!("{inputs} to {outputs}, {kernel}x{kernel} by {stride}, {groups} groups, {size}");
-        let mut line = format!("{name:40} {:10.1}", measure(make()));
+        let mut line = format!("{name:40} {:10.1} {:10.1}", measure(make()), measure(make().in_bf16()));
         if (kernel, stride, groups) == (3, 1, 1) {
             for side in [0, 2, 4] {
                 line += &format!(" {:10.1}", measure(make().by_tiles_of(side)));

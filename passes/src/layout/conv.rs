@@ -222,3 +222,39 @@ impl Rule for ConvSum {
         replace(site, site.output(0)?, Blocked { value: new, ..other })
     }
 }
+
+/// Convolutions in blocks round to bfloat16.
+pub(super) struct ConvBf16;
+
+impl Rule for ConvBf16 {
+    fn name(&self) -> &'static str {
+        "conv_bf16"
+    }
+
+    fn doc(&self) -> &'static str {
+        "convolutions in blocks are of bfloat16, with sums in single precision, on machines that are quicker at it"
+    }
+
+    fn roots(&self) -> &[&'static str] {
+        &["oxidane.Conv"]
+    }
+
+    fn by_default(&self) -> bool {
+        false
+    }
+
+    fn apply(&self, site: &mut Site<'_>) -> Result<(), Refused> {
+        let mut attributes = site.node().op().attributes();
+        if attributes.get("precision").is_some() {
+            return Err(Refused::NoMatch);
+        }
+        if attributes.value::<i64>("group")?.is_some_and(|group| group != 1) {
+            return Err(Refused::because("groups of channels stay in single precision"));
+        }
+        attributes.set("precision", "bfloat16".to_owned());
+        let op = site.op_of(DOMAIN, "Conv", &attributes)?;
+        let inputs: SmallVec<[_; 4]> = site.node().inputs().into();
+        let new = site.add_node(op, &inputs, 1)[0];
+        site.replace(site.output(0)?, new)
+    }
+}

@@ -22,6 +22,7 @@ pub(crate) fn rules() -> Vec<Box<dyn Rule>> {
         Box::new(conv::BlockConv),
         Box::new(conv::ConvFunction),
         Box::new(conv::ConvSum),
+        Box::new(conv::ConvBf16),
         Box::new(elementwise::Unary),
         Box::new(elementwise::Binary),
         Box::new(elementwise::Concat),

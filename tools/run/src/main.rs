@@ -193,10 +193,10 @@ fn open(path: &Path) -> Result<Model> {
 fn compile(model: Model, path: &Path, threads: usize, precision: Precision) -> Result<Session> {
     let mut passes = Options::level_of(Level::Full);
     if precision == Precision::Bf16 {
-        if oxidane::ops::native::product::has_bf16() {
-            passes = passes.with("product_bf16")?;
+        if oxidane::ops::native::product::bf16_pays() {
+            passes = passes.with("product_bf16")?.with("conv_bf16")?;
         } else {
-            eprintln!("note: this processor has no products of bfloat16; computing in float32");
+            eprintln!("note: this processor is not quicker at products of bfloat16; computing in float32");
         }
     }
     let (model, _) = model.optimize_with(&passes).with_context(|| format!("{}", path.display()))?;

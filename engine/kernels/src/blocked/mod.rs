@@ -4,9 +4,11 @@
 //! vector, and every loop reads and writes whole vectors. Lanes beyond the channels may hold any finite number;
 //! weights for them are zero.
 
+mod bf16;
 mod dense;
 mod depthwise;
 mod direct;
+mod frame;
 mod pool;
 mod shape;
 mod tile;
@@ -22,6 +24,7 @@ use crate::function::apply_in_place;
 use crate::isa::{LANES, Vector};
 use crate::scratch::with_scratch;
 use crate::{Function, KernelError};
+use bf16::Rounded;
 use dense::Dense;
 use depthwise::Depthwise;
 use direct::Direct;
@@ -46,6 +49,8 @@ pub struct Convolution {
     depthwise: Option<Depthwise>,
     /// Direct sums (0) or minimal filtering by tiles of this side, where that was asked for.
     forced: Option<usize>,
+    /// Rounded to bfloat16, where that is allowed.
+    rounded: Option<OnceLock<Result<Rounded, KernelError>>>,
 }
 
 impl Convolution {
@@ -111,6 +116,7 @@ impl Convolution {
             large: OnceLock::new(),
             depthwise,
             forced: None,
+            rounded: None,
         })
     }
 
@@ -118,6 +124,12 @@ impl Convolution {
     /// whatever would be chosen. For measuring.
     pub fn by_tiles_of(self, side: usize) -> Convolution {
         Convolution { forced: Some(side), ..self }
+    }
+
+    /// The same convolution, which may round its input and weights to bfloat16 and does so where that is quicker; sums
+    /// are single precision.
+    pub fn in_bf16(self) -> Convolution {
+        Convolution { rounded: Some(OnceLock::new()), ..self }
     }
 
     /// What it is.
@@ -165,6 +177,15 @@ impl Convolution {
         let call = Call { sizes: &sizes, x, sum, bias: &self.bias, after: self.after };
         if let Some(depthwise) = &self.depthwise {
             depthwise.run(threads, &call, out);
+            return Ok(());
+        }
+        if let Some(kept) = &self.rounded
+            && bf16::pays(&self.spec, self.input, &sizes)
+        {
+            let made = kept.get_or_init(|| {
+                packed(&self.weights, |weights| Rounded::new(&self.spec, self.input, weights))
+            });
+            made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
             return Ok(());
         }
         let side = winograd::choose(&self.spec, self.input, &sizes, self.forced);

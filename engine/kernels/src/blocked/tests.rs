@@ -237,6 +237,97 @@ fn check_winograd<const M: usize>(spec: &Spec, spatial: &[usize]) {
     }
 }
 
+/// Sums of rounded numbers, whether that is quicker or not.
+fn check_rounded(spec: &Spec, input: Input, batch: usize, spatial: &[usize], function: Option<Function>) {
+    let positions: usize = spatial.iter().product();
+    let taps: usize = spec.window.kernel.iter().product();
+    let near =
+        |values: &[f32]| -> Vec<f32> { values.iter().map(|&v| half::bf16::from_f32(v).into()).collect() };
+    let x = noise(batch * spec.inputs * positions, 1);
+    let w = noise(spec.outputs * spec.inputs * taps, 2);
+    let bias = noise(spec.outputs, 3);
+    let mut padded = bias.clone();
+    padded.resize(spec.outputs.next_multiple_of(LANES), 0.0);
+    let sizes = Sizes::new(spec, input, batch, spatial).unwrap();
+    let seen = match input {
+        Input::Dense => x.clone(),
+        Input::Blocked => {
+            let mut seen = blocked(batch, spec.inputs, positions, &x);
+            // Lanes beyond the channels hold anything.
+            let plane = positions * LANES;
+            for (at, v) in seen.iter_mut().enumerate() {
+                let channel = at / plane % spec.inputs.div_ceil(LANES) * LANES + at % LANES;
+                if channel >= spec.inputs {
+                    *v = f32::MAX;
+                }
+            }
+            seen
+        }
+    };
+    let want = slow(spec, batch, spatial, &near(&x), &near(&w), &bias);
+    let most = want.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    let other = noise(want.len(), 4);
+    let summed = blocked(batch, spec.outputs, sizes.positions(), &other);
+    let rounded = Rounded::new(spec, input, &w).unwrap();
+    for sum in [None, Some(&summed[..])] {
+        let call = Call { sizes: &sizes, x: &seen, sum, bias: &padded, after: After::new(function) };
+        let mut bits: Option<Vec<f32>> = None;
+        for width in [1, 3] {
+            let mut out = vec![7.0; sizes.output_len()];
+            rounded.run(&Threads::new(width), &call, &mut out);
+            let got = dense(batch, spec.outputs, sizes.positions(), &out);
+            for (i, (&got, &want)) in got.iter().zip(&want).enumerate() {
+                let want = if sum.is_some() { want + f64::from(other[i]) } else { want };
+                let mut wanted = [want];
+                if let Some(function) = function {
+                    crate::Operand::apply(function, &[want], &mut wanted).unwrap();
+                }
+                let off = (f64::from(got) - wanted[0]).abs();
+                assert!(off <= 1e-5 * most, "{spec:?} {spatial:?} at {i}: {got} for {}", wanted[0]);
+            }
+            assert!(bits.get_or_insert_with(|| out.clone()) == &out, "other bits on {width} threads");
+        }
+    }
+}
+
+#[test]
+fn rounded_to_bf16() {
+    let relu = Some(Function::Relu);
+    for (inputs, outputs) in [(1, 1), (16, 16), (3, 40), (37, 100), (64, 48), (130, 33)] {
+        for spatial in [[1, 1], [3, 5], [7, 7], [21, 34]] {
+            for (kernel, stride, pad) in [(1, 1, 0), (1, 2, 0), (3, 1, 1), (3, 2, 1), (2, 2, 0)] {
+                if pad == 0 && kernel > spatial[0] {
+                    continue;
+                }
+                let w = window(&[kernel; 2], &[stride; 2], &[], &[pad; 4]);
+                check_rounded(&spec(1, inputs, outputs, w), Input::Blocked, 1, &spatial, relu);
+            }
+        }
+    }
+    let hard = Some(Function::HardSigmoid { alpha: 0.3, beta: 0.4 });
+    for (w, spatial) in [
+        (window(&[5, 3], &[1, 2], &[2, 1], &[2, 0, 1, 3]), vec![11, 12]),
+        (window(&[3, 3], &[3, 2], &[2, 3], &[4, 5, 6, 7]), vec![13, 31]),
+        (window(&[2, 4], &[2, 4], &[3, 6], &[3; 4]), vec![8, 20]),
+        (window(&[3, 3], &[], &[], &[9, 9, 8, 2]), vec![2, 3]),
+        (window(&[4, 4], &[4, 4], &[], &[3; 4]), vec![2, 3]),
+        (window(&[5], &[2], &[], &[2, 2]), vec![61]),
+        (window(&[1], &[], &[], &[]), vec![700]),
+        (window(&[3, 3], &[], &[], &[1; 4]), vec![45, 61]),
+    ] {
+        check_rounded(&spec(1, 40, 70, w.clone()), Input::Blocked, 2, &spatial, hard);
+        check_rounded(&spec(1, 20, 36, w.clone()), Input::Blocked, 5, &spatial, Some(Function::Tanh));
+        check_rounded(&spec(1, 3, 50, w), Input::Dense, 2, &spatial, None);
+    }
+    for (inputs, kernel, stride, pad, spatial) in
+        [(3, 7, 2, 3, [40, 61]), (3, 16, 16, 0, [48, 64]), (1, 5, 1, 2, [6, 8]), (8, 3, 3, 1, [20, 31])]
+    {
+        let w = window(&[kernel; 2], &[stride; 2], &[], &[pad; 4]);
+        check_rounded(&spec(1, inputs, 40, w), Input::Dense, 2, &spatial, relu);
+    }
+    check_rounded(&spec(1, 1, 36, window(&[256], &[64], &[], &[0, 0])), Input::Dense, 2, &[1000], None);
+}
+
 #[test]
 fn poolings() {
     let threads = Threads::new(2);

@@ -29,7 +29,7 @@ const TASKS: usize = 16;
 
 /// The nearest bfloat16, halves to the even one; NaN stays NaN.
 #[inline(always)]
-fn rounded(v: f32) -> u32 {
+pub(crate) fn rounded(v: f32) -> u32 {
     let bits = v.to_bits();
     let up = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     if v.is_nan() { (bits >> 16) | 0x40 } else { up }
@@ -252,20 +252,8 @@ impl Tiles {
     fn new() -> Tiles {
         let amx = isa() == Isa::Amx;
         if amx {
-            /// What `ldtilecfg` reads.
-            #[repr(C, align(64))]
-            struct Config {
-                palette: u8,
-                start: u8,
-                zero: [u8; 14],
-                bytes: [u16; 16],
-                rows: [u8; 16],
-            }
-            let mut config = Config { palette: 1, start: 0, zero: [0; 14], bytes: [0; 16], rows: [0; 16] };
-            config.bytes[..8].fill(64);
-            config.rows[..8].fill(PAIRS as u8);
-            // SAFETY: the machine has tiles; the instruction reads 64 bytes, which form a valid configuration.
-            unsafe { std::arch::asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+            // SAFETY: the machine has tiles.
+            unsafe { crate::isa::tiles::configure([PAIRS; 8]) };
         }
         Tiles { amx }
     }
@@ -350,7 +338,7 @@ impl Drop for Tiles {
     fn drop(&mut self) {
         if self.amx {
             // SAFETY: the machine has tiles; what stands in them is not needed any more.
-            unsafe { std::arch::asm!("tilerelease", options(nostack, nomem)) };
+            unsafe { crate::isa::tiles::release() };
         }
     }
 }

@@ -11,8 +11,9 @@ mod packed;
 pub(crate) mod tile;
 mod weights;
 
+pub(crate) use bf16::rounded;
 pub use packed::{Epilogue, Packed, product_packed};
-pub use weights::{Weights, has_bf16};
+pub use weights::{Weights, bf16_pays, has_bf16};
 
 use crate::KernelError;
 use crate::scalar::{NATIVE_FMA, Scalar, wide};

@@ -131,6 +131,11 @@ pub fn has_bf16() -> bool {
     crate::isa::bf16_products()
 }
 
+/// Whether this machine multiplies bfloat16, and quicker than single precision.
+pub fn bf16_pays() -> bool {
+    crate::isa::bf16_pays()
+}
+
 impl std::fmt::Debug for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Weights {}x{}", self.depth, self.cols)

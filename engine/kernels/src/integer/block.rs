@@ -91,7 +91,7 @@ impl Drop for Blocks {
     fn drop(&mut self) {
         if self.shape[0] != 0 {
             // SAFETY: tiles were configured by this thread.
-            unsafe { super::x86::release() };
+            unsafe { crate::isa::tiles::release() };
         }
     }
 }

@@ -4,41 +4,10 @@ use super::block::{Columns, Rows, Sums};
 use super::finish::PARTS;
 use super::left::TILE;
 use super::packed::STEP;
+use crate::isa::tiles::configure;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::ops::Range;
-
-/// What `ldtilecfg` reads.
-#[repr(C, align(64))]
-struct Config {
-    palette: u8,
-    start: u8,
-    zero: [u8; 14],
-    bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-/// Configures the tiles for blocks whose two tiles have these rows.
-unsafe fn configure(rows: [usize; 2]) {
-    let mut config = Config { palette: 1, start: 0, zero: [0; 14], bytes: [0; 16], rows: [0; 16] };
-    let (first, second) = (rows[0] as u8, rows[1] as u8);
-    let all = [first, first, second, second, first, second, TILE as u8, TILE as u8];
-    for (i, rows) in all.into_iter().enumerate() {
-        config.bytes[i] = 64;
-        config.rows[i] = rows;
-    }
-    // SAFETY: the instruction reads 64 bytes, which form a valid configuration.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
-}
-
-/// Gives the tile registers back.
-///
-/// # Safety
-/// The machine has tiles.
-pub(super) unsafe fn release() {
-    // SAFETY: the caller's promise.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
-}
 
 /// # Safety
 /// As [`super::block::Blocks::sums`], with AMX.
@@ -52,8 +21,9 @@ pub(super) unsafe fn tiles(
     // A second tile that is not there is no reason to configure anew.
     let wanted = [rows.count[0], if rows.count[1] > 0 { rows.count[1] } else { rows.count[0] }];
     if *shape != wanted {
+        let [first, second] = wanted;
         // SAFETY: the machine has tiles.
-        unsafe { configure(wanted) };
+        unsafe { configure([first, first, second, second, first, second, TILE, TILE]) };
         *shape = wanted;
     }
     let (steps, both) = (columns.steps, rows.count[1] > 0);

@@ -3,14 +3,14 @@
 use super::{BLOCK, DOMAIN, activation, parts, sizes};
 use crate::formula::{Formula, plain};
 use crate::nn::window::Sliding;
-use crate::{Case, Form, Room, attributes, noise, of_room, types};
+use crate::{Case, Form, Room, attributes, noise, noise_of, of_room, types};
 use oxidane_graph::{
     Attributes, Build, Call, Dim, Dims, InferCtx, Kernel, NodeId, Op, OpError, Param, Run, Signature,
     Unknown, ValueId, kernel, shared,
 };
 use oxidane_kernels::Function;
 use oxidane_kernels::blocked::{Convolution, Input, Spec};
-use oxidane_tensor::Tensor;
+use oxidane_tensor::{CastRules, DType, Tensor};
 use smallvec::SmallVec;
 
 attributes! {
@@ -28,6 +28,9 @@ attributes! {
         dilations: Option<Vec<i64>>,
         group: i64 = 1,
         pads: Option<Vec<i64>>,
+        /// `bfloat16` allows to round X and W where the machine is quicker at products of such numbers; sums are single
+        /// precision.
+        precision: Option<String>,
         strides: Option<Vec<i64>>,
     }
 }
@@ -54,12 +57,22 @@ pub static ROOM: Room = Room {
             return Err(OpError::new("attributes `channels` and `group` must be positive"));
         }
         activation::read(&op.activation, op.activation_params.as_deref().unwrap_or_default())?;
-        Ok(shared(op))
+        match op.precision.as_deref() {
+            None | Some("bfloat16") => Ok(shared(op)),
+            Some(other) => {
+                Err(OpError::new(format!("`{other}` is no precision of a convolution; there is `bfloat16`")))
+            }
+        }
     },
     steps: &[],
     cases: || {
         crate::with_cases!();
         let op = |a: Attributes| Conv::read(&a).expect("attributes of the operator");
+        // Numbers that bfloat16 holds, with sums that single precision holds.
+        let whole = |shape: &[usize], seed: u64| {
+            let bytes = noise_of(DType::I8, shape, seed);
+            bytes.cast(DType::F32, CastRules::default()).expect("bytes are floats")
+        };
         vec![
             Case::new(
                 "window",
@@ -101,6 +114,28 @@ pub static ROOM: Room = Room {
             Case::new("line", op(plain().with("channels", 16i64).with("pads", vec![2i64, 0])))
                 .input(noise(&[1, 1, 9, 16], 12))
                 .input(noise(&[24, 16, 3], 13)),
+            Case::new(
+                "rounded",
+                op(plain()
+                    .with("channels", 40i64)
+                    .with("pads", vec![1i64; 4])
+                    .with("precision", "bfloat16".to_owned())
+                    .with("activation", "Relu".to_owned())),
+            )
+            .input(whole(&[2, 3, 9, 5, 16], 14))
+            .input(whole(&[35, 40, 3, 3], 15))
+            .input(whole(&[35], 16))
+            .input(whole(&[2, 3, 9, 5, 16], 17)),
+            Case::new(
+                "rounded dense",
+                op(plain()
+                    .with("channels", 3i64)
+                    .with("dense", true)
+                    .with("strides", vec![2i64; 2])
+                    .with("precision", "bfloat16".to_owned())),
+            )
+            .input(whole(&[1, 3, 16, 17], 18))
+            .input(whole(&[40, 3, 7, 7], 19)),
         ]
     },
 };
@@ -154,7 +189,8 @@ impl Conv {
     ) -> Result<Convolution, OpError> {
         let bias = bias.map(Tensor::to_dense).transpose()?;
         let bias = bias.as_ref().map(|b| b.slice()).transpose()?;
-        Ok(Convolution::new(&self.spec(weights.shape())?, self.input(), weights, bias, function)?)
+        let made = Convolution::new(&self.spec(weights.shape())?, self.input(), weights, bias, function)?;
+        Ok(if self.precision.is_some() { made.in_bf16() } else { made })
     }
 
     fn compute(&self, run: &mut Run<'_>, convolution: &Convolution) -> Result<(), OpError> {

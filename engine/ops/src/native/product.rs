@@ -59,9 +59,9 @@ pub static ROOM: Room = Room {
     cases,
 };
 
-/// Whether this machine multiplies bfloat16, so that a product's `precision` makes a difference.
-pub fn has_bf16() -> bool {
-    oxidane_kernels::gemm::has_bf16()
+/// Whether this machine multiplies bfloat16, and quicker than single precision: where `precision` is worth setting.
+pub fn bf16_pays() -> bool {
+    oxidane_kernels::gemm::bf16_pays()
 }
 
 /// The activations that a product takes along; each is a standard operator with attributes of these names only. `Clip`
