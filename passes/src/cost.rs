@@ -5,9 +5,7 @@ use oxidane_graph::{Graph, Node};
 pub fn cost(node: &Node) -> u64 {
     let own = match node.op().domain() {
         "" | "ai.onnx" => match node.op().name() {
-            // It hands its input on.
-            "Identity" => 0,
-            "Constant" => 1,
+            "Constant" | "Identity" => 1,
             "Shape" | "Size" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => 2,
             "MatMul" | "Conv" | "ConvTranspose" | "ConvInteger" | "MatMulInteger" | "QLinearMatMul"
             | "QLinearConv" | "Einsum" => 32,

@@ -40,8 +40,8 @@ impl Rule for Fold {
         }
         let name = node.op().name();
         let handed_out = || node.outputs().iter().flatten().any(|&v| site.graph().is_output(v));
-        if name == "Identity" && handed_out() {
-            // Such an Identity is how a graph gives out a constant.
+        if (name == "Identity" || crate::cost(node) == 0) && handed_out() {
+            // Such an Identity is how a graph gives out a constant, and would cost more than what costs nothing.
             return Err(Refused::NoMatch);
         }
         if !node.inputs().is_empty()

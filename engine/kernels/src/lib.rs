@@ -21,6 +21,7 @@ mod half_floats;
 pub mod integer;
 pub mod isa;
 mod lanes;
+pub mod machine;
 pub mod map;
 pub mod matmul;
 pub mod norm;

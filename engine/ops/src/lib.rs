@@ -36,6 +36,7 @@ pub mod vision;
 pub use case::{Case, bools, floats, ints, ints_of, noise, noise_of, strings};
 pub use draft::{Draft, constant_of};
 pub use interpret::{Interpreter, Watch};
+pub use oxidane_kernels::{isa, machine};
 pub use registry::{room, rooms};
 pub(crate) use room::with_cases;
 pub use room::{Form, Room, Step};

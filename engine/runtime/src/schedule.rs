@@ -1,7 +1,7 @@
 use crate::memory::{MemoryPlan, over_budget};
 use crate::plan::{Plan, Step};
 use crate::state::{Hands, State, Values};
-use oxidane_graph::{Host, OpError, Place, Problem, Run, Stop, Type};
+use oxidane_graph::{Graph, Host, NodeId, OpError, Place, Problem, Run, Stop, Type};
 use oxidane_pool::{Pool, Stop as StopLoops, Tasks};
 use oxidane_tensor::{Buffer, Datum};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,18 +44,29 @@ impl Cancel {
 
 /// Something that is told of every node that ran.
 pub trait Observer: Sync {
-    /// A node of the main graph ran.
+    /// A node of the main graph or of a body ran; it is told on the thread that the node ran on.
     fn node(&self, event: NodeEvent<'_>);
 }
 
 /// A node that ran.
 pub struct NodeEvent<'a> {
-    /// Where it stands.
-    pub place: &'a Place,
+    /// The graph that was compiled, or the body.
+    pub graph: &'a Graph,
+    /// The node in it.
+    pub node: NodeId,
+    /// When its kernel began.
+    pub start: Instant,
     /// How long its kernel took.
     pub time: Duration,
     /// Its outputs; `None` for those nobody asked for.
     pub outputs: &'a [Option<Datum>],
+}
+
+impl NodeEvent<'_> {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        self.graph.place(self.node)
+    }
 }
 
 /// What all parts of one run share.
@@ -176,8 +187,8 @@ impl Task<'_> {
         }
         result.map_err(fail)?;
         if let (Some(observer), Some(start)) = (self.context.observer, start) {
-            let (time, place) = (start.elapsed(), self.plan.place(step));
-            observer.node(NodeEvent { place: &place, time, outputs: &hands.outputs });
+            let (time, graph) = (start.elapsed(), self.plan.graph());
+            observer.node(NodeEvent { graph, node: step.node, start, time, outputs: &hands.outputs });
         }
         for ((slot, datum), wanted) in step.outputs.iter().zip(&mut hands.outputs).zip(&step.wanted) {
             let (Some(slot), true) = (slot, wanted) else { continue };

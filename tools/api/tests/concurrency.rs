@@ -211,7 +211,7 @@ struct Notes(Mutex<HashMap<String, Vec<Vec<u8>>>>);
 impl Observer for Notes {
     fn node(&self, event: NodeEvent<'_>) {
         let outputs: Vec<_> = event.outputs.iter().flatten().cloned().collect();
-        let place = format!("{:?}", event.place);
+        let place = format!("{:?}", event.place());
         self.0.lock().expect("no panic").insert(place, bits(&outputs));
     }
 }

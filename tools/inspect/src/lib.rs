@@ -9,6 +9,7 @@ pub mod check;
 pub mod difference;
 pub mod info;
 pub mod made;
+pub mod module;
 mod progress;
 
 pub mod strain;

@@ -79,7 +79,8 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn median_and_least(times: &mut [f64]) -> (f64, f64) {
+/// The median and the least of some times, of which there is at least one.
+pub(crate) fn median_and_least(times: &mut [f64]) -> (f64, f64) {
     times.sort_by(f64::total_cmp);
     let middle = times.len() / 2;
     let median = match times.len() % 2 {

@@ -5,6 +5,8 @@
 mod bench;
 mod inputs;
 mod outputs;
+mod peak;
+mod profile;
 mod recipe;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +34,8 @@ enum Command {
     Run(RunArgs),
     /// Measures how long a model takes to load and to run.
     Bench(BenchArgs),
+    Profile(profile::ProfileArgs),
+    Peak(peak::PeakArgs),
     /// Lists everything that is wrong with a model, and what keeps it from running.
     Check(CheckArgs),
     /// Describes a model: inputs, outputs, operators, parameters, multiply-adds, memory.
@@ -132,6 +136,8 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Run(args) => run(args).map(|()| true),
         Command::Bench(args) => bench::bench(args).map(|()| true),
+        Command::Profile(args) => profile::profile(args).map(|()| true),
+        Command::Peak(args) => peak::peak(args).map(|()| true),
         Command::Check(args) => check(args),
         Command::Info(args) => info(args).map(|()| true),
     };

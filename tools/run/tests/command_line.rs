@@ -149,3 +149,55 @@ fn bad_files_and_bad_usage_end_with_their_codes() {
     refused(2, &[&"run"]);
     refused(2, &[&"bench", &file, &"--seconds", &"minus one"]);
 }
+
+#[test]
+fn profiles_add_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let magika = testdata().join("models/magika");
+    let (model, inputs) = (magika.join("model.onnx"), magika.join("input.npz"));
+    let trace = folder.path().join("trace.json");
+    let done = onnx_run(&[
+        &"profile",
+        &model,
+        &"--inputs",
+        &inputs,
+        &"--threads",
+        &"1",
+        &"--runs",
+        &"3",
+        &"--json",
+        &"--trace",
+        &trace,
+    ]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    let nodes = told["nodes"].as_array().expect("nodes");
+    let sum = |rows: &serde_json::Value| -> f64 {
+        rows.as_array().expect("rows").iter().map(|row| row["ms"].as_f64().expect("a number")).sum()
+    };
+    let (all, by_op) = (sum(&told["nodes"]), sum(&told["ops"]));
+    assert!(!nodes.is_empty() && (all - by_op).abs() < 1e-6 * all.max(1.0), "{all} {by_op}");
+    assert!((sum(&told["layers"]) - all).abs() < 1e-6 * all.max(1.0));
+    for row in nodes {
+        assert!(row["peak"].as_f64().is_none_or(|peak| peak < 110.0), "{row}");
+    }
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&trace).expect("a trace")).expect("JSON");
+    let events = written["traceEvents"].as_array().expect("events");
+    assert!(events.iter().filter(|e| e["ph"] == "X" && e["cat"] == "node").count() >= nodes.len());
+
+    let nowhere = folder.path().join("none/trace.json");
+    let said = refused(1, &[&"profile", &model, &"--inputs", &inputs, &"--runs", &"1", &"--trace", &nowhere]);
+    assert!(said.contains("trace.json"), "{said}");
+    refused(2, &[&"profile", &model, &"--runs", &"0"]);
+}
+
+#[test]
+fn the_machine_is_measured() {
+    let done = onnx_run(&[&"peak", &"--threads", &"1", &"--json"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    for key in ["gflops", "read_gb", "copy_gb"] {
+        assert!(told[key].as_f64().is_some_and(|n| n > 0.0), "{key}: {told}");
+    }
+}

@@ -6,7 +6,7 @@ use oxidane::ops::constant_of;
 use oxidane::passes::{Level, Options, optimize};
 use oxidane::{DType, Datum, Model, NodeEvent, Observer, RunOptions, SessionOptions, Tensor, Type};
 use oxidane_inspect::made::{Random, Sizes, choices, given, symbols};
-use oxidane_inspect::{counted, info::Info, several, size};
+use oxidane_inspect::{counted, info::Info, module, several, size};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -222,13 +222,12 @@ impl Walk<'_> {
         let all = order.len();
         order.retain(|&id| shown(graph, id));
         let held = all - order.len();
-        // Names with slashes tell modules; where there are none, dots do.
-        let slashes = graph.nodes().any(|(_, n)| n.name().trim_start_matches('/').contains('/'));
+        let slashes = module::by_slashes(graph.nodes().map(|(_, n)| n.name()));
         let mut nodes = Vec::with_capacity(order.len());
         for id in order {
             let node = graph.node(id);
             let output = node.outputs().iter().flatten().next().map_or("", |&v| graph.value(v).name());
-            let (m, s) = module(node.name(), output, slashes);
+            let (m, s) = module::of(node.name(), output, slashes);
             let op = node.op().name().to_owned();
             let o = *self.op_index.entry(op.clone()).or_insert_with(|| {
                 self.ops.push(op);
@@ -322,28 +321,6 @@ fn domain(node: &Node) -> String {
     }
 }
 
-/// The module of a node, from its name, and what is left of the name.
-fn module(name: &str, output: &str, slashes: bool) -> (String, String) {
-    if name.is_empty() {
-        return (String::new(), output.to_owned());
-    }
-    let separator = if slashes { '/' } else { '.' };
-    let trimmed = name.trim_matches(separator);
-    // `p2o.Conv.0` is the first Conv of p2o, no module of its own.
-    let numbered = |last: &str| !slashes && last.bytes().all(|b| b.is_ascii_digit());
-    let cut = trimmed.rfind(separator).and_then(|at| match numbered(&trimmed[at + 1..]) {
-        true => trimmed[..at].rfind(separator),
-        false => Some(at),
-    });
-    match cut.map(|at| (&trimmed[..at], &trimmed[at + 1..])) {
-        Some((module, last)) => {
-            let parts: Vec<&str> = module.split(separator).filter(|p| !p.is_empty()).collect();
-            (parts.join("/"), last.to_owned())
-        }
-        None => (String::new(), trimmed.to_owned()),
-    }
-}
-
 fn attribute(value: &Attribute) -> String {
     fn list<T: ToString>(all: &[T]) -> String {
         let shown: Vec<String> = all.iter().take(32).map(T::to_string).collect();
@@ -433,7 +410,7 @@ struct Clock(Mutex<HashMap<usize, Duration>>);
 
 impl Observer for Clock {
     fn node(&self, event: NodeEvent<'_>) {
-        if let Ok(number) = event.place.node.parse()
+        if let Ok(number) = event.graph.node(event.node).name().parse()
             && let Ok(mut times) = self.0.lock()
         {
             *times.entry(number).or_default() += event.time;
