@@ -268,6 +268,19 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
+    /// Gives the nodes that the rule added, and that have no name, the name of the node that makes `value`: where a change of
+    /// layout takes the place of a value, what computes it stands before that and is to be known by name as well.
+    pub(crate) fn name_added(&mut self, value: ValueId) {
+        let Some(maker) = self.graph().value(value).producer() else { return };
+        let graph = self.build.graph_mut();
+        let name = graph.node(maker).name().to_owned();
+        for &id in &self.log.added {
+            if graph.get_node(id).is_some_and(|node| node.name().is_empty()) {
+                graph.set_node_name(id, &name);
+            }
+        }
+    }
+
     /// As [`Site::replace`], for several values at once: all of them, or none.
     ///
     /// # Errors

@@ -1,29 +1,39 @@
 //! What the machine can do at most: multiply-adds of floats and of bytes, and bytes read and copied in memory. Figures of
 //! kernels are held against these.
+//!
+//! All is measured with the instructions that kernels use ([`mod@crate::isa`]), so that `OXIDANE_ISA` lowers the limits
+//! as well.
 
 use crate::KernelError;
-use crate::isa::{Isa, Vector, Work, dispatch, isa};
+use crate::isa::{Vector, Work, dispatch};
 use oxidane_pool::Pool;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Limits that were measured with a number of threads.
+/// How many multiplications and additions a second there are at most, all threads together; a multiply-add is two.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
-    /// The threads.
-    pub threads: usize,
-    /// Multiplications and additions of `f32` a second.
+pub struct Arithmetic {
+    /// Of `f32`.
     pub floats: f64,
-    /// Multiplications and additions of bytes a second, where the machine has instructions for sums of their products.
+    /// Of `bfloat16`, where the machine has instructions for sums of their products.
+    pub halves: Option<f64>,
+    /// Of bytes, where the machine has such instructions.
     pub bytes: Option<f64>,
-    /// Bytes a second that are read from memory.
+}
+
+/// How many bytes a second memory gives at most, all threads together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Memory {
+    /// Read.
     pub read: f64,
-    /// Bytes a second that are copied in memory; each is read and written.
+    /// Copied: each is read and written.
     pub copy: f64,
 }
 
-/// Times that every figure is measured; the best one counts.
+/// Every figure is measured so often at least, and for so long: the best time counts, since other programs lower others.
 const TIMES: usize = 8;
+const LEAST: Duration = Duration::from_millis(80);
 
 /// Elements of the block that is read and copied: beyond most caches.
 const BLOCK: usize = 64 << 20;
@@ -31,31 +41,44 @@ const BLOCK: usize = 64 << 20;
 /// Elements that a thread reads or copies at a time.
 const PIECE: usize = 1 << 20;
 
-/// Measures all limits, on so many threads, 0 being one for each processor; takes about a second, and half a GiB of memory.
-///
-/// # Errors
-/// When there is no such memory.
-pub fn limits(threads: usize) -> Result<Limits, KernelError> {
-    let pool = &Pool::new(threads);
-    let mut block = zeros()?;
-    pool.for_each_piece(&mut block, PIECE, |i, piece| piece.fill(i as f32));
-    let size = (BLOCK * size_of::<f32>()) as f64;
-    let read = best(|| {
-        pool.for_each(BLOCK / PIECE, &|i| {
-            black_box(dispatch(Sum(&block[i * PIECE..][..PIECE])));
+impl Arithmetic {
+    /// Measures on all threads of the pool; takes about a quarter of a second.
+    pub fn measure(pool: &Pool) -> Arithmetic {
+        let [halves, bytes] = sums_of_products().map(|count| count.map(|count| most(pool, count)));
+        Arithmetic { floats: most(pool, || dispatch(Fma)), halves, bytes }
+    }
+
+    /// The higher of both figures, for measuring again later: other programs lower single measurements.
+    pub fn or(self, other: Arithmetic) -> Arithmetic {
+        let higher = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)));
+        Arithmetic {
+            floats: self.floats.max(other.floats),
+            halves: higher(self.halves, other.halves),
+            bytes: higher(self.bytes, other.bytes),
+        }
+    }
+}
+
+impl Memory {
+    /// Measures on all threads of the pool; takes about a second, and half a GiB of memory.
+    ///
+    /// # Errors
+    /// When there is no such memory.
+    pub fn measure(pool: &Pool) -> Result<Memory, KernelError> {
+        let mut block = zeros()?;
+        pool.for_each_piece(&mut block, PIECE, |i, piece| piece.fill(i as f32));
+        let bytes = size_of_val(&block[..]) as f64;
+        let read = best(|| {
+            pool.for_each(BLOCK / PIECE, &|i| {
+                black_box(dispatch(Sum(&block[i * PIECE..][..PIECE])));
+            });
         });
-    });
-    let mut other = zeros()?;
-    let copy = best(|| {
-        pool.for_each_piece(&mut other, PIECE, |i, to| to.copy_from_slice(&block[i * PIECE..][..PIECE]));
-    });
-    Ok(Limits {
-        threads: pool.width(),
-        floats: floats(threads),
-        bytes: self::bytes(threads),
-        read: size / read,
-        copy: size / copy,
-    })
+        let mut other = zeros()?;
+        let copy = best(|| {
+            pool.for_each_piece(&mut other, PIECE, |i, to| to.copy_from_slice(&block[i * PIECE..][..PIECE]));
+        });
+        Ok(Memory { read: bytes / read, copy: bytes / copy })
+    }
 }
 
 fn zeros() -> Result<Vec<f32>, KernelError> {
@@ -66,36 +89,30 @@ fn zeros() -> Result<Vec<f32>, KernelError> {
     Ok(block)
 }
 
-/// Multiplications and additions of `f32` a second on so many threads, 0 being one for each processor; takes some milliseconds.
-pub fn floats(threads: usize) -> f64 {
-    let pool = &Pool::new(threads);
-    let all = [0.0; 8].map(|_: f64| {
-        let counted = each_thread(pool, || dispatch(Fma) as f64);
-        counted.0 / counted.1
-    });
-    all.into_iter().fold(0.0, f64::max)
-}
-
-/// Runs `count` on every thread, and gives the sum of what it counted and the seconds.
-fn each_thread(pool: &Pool, count: impl Fn() -> f64 + Sync) -> (f64, f64) {
-    let per = std::sync::atomic::AtomicU64::new(0);
+/// The most that `count` counts a second, run on all threads.
+fn most(pool: &Pool, count: impl Fn() -> usize + Sync) -> f64 {
     // Several a thread: one that begins later than the others does fewer.
     let tasks = if pool.width() == 1 { 1 } else { 8 * pool.width() };
-    let start = Instant::now();
-    pool.for_each(tasks, &|_| {
-        per.fetch_add(count() as u64, std::sync::atomic::Ordering::Relaxed);
+    let counted = AtomicUsize::new(0);
+    let time = best(|| {
+        counted.store(0, Ordering::Relaxed);
+        pool.for_each(tasks, &|_| {
+            counted.fetch_add(count(), Ordering::Relaxed);
+        });
     });
-    (per.into_inner() as f64, start.elapsed().as_secs_f64())
+    counted.into_inner() as f64 / time
 }
 
 /// The shortest of several times that `work` takes, in seconds.
 fn best(mut work: impl FnMut()) -> f64 {
-    let times = (0..TIMES).map(|_| {
+    let (begin, mut count, mut best) = (Instant::now(), 0, Duration::MAX);
+    while count < TIMES || begin.elapsed() < LEAST {
         let start = Instant::now();
         work();
-        start.elapsed()
-    });
-    times.min().unwrap_or(Duration::MAX).as_secs_f64()
+        best = best.min(start.elapsed());
+        count += 1;
+    }
+    best.as_secs_f64()
 }
 
 /// Turns of the loops of products.
@@ -143,45 +160,43 @@ impl Work for Sum<'_> {
     }
 }
 
+/// Loops of sums of products of bfloat16 and of bytes, where the machine has instructions for them; each gives its
+/// multiplications and additions.
 #[cfg(target_arch = "x86_64")]
-/// Multiplications and additions of bytes a second on so many threads, 0 being one for each processor, where the machine has instructions for sums
-/// of their products; takes some milliseconds.
-pub fn bytes(threads: usize) -> Option<f64> {
-    let pool = &Pool::new(threads);
-    let count: fn() -> f64 = match isa() {
-        // SAFETY: the machine has the instructions.
-        Isa::Amx => || unsafe { x86::tiles() as f64 },
-        // SAFETY: the machine has the instructions.
-        Isa::Vnni => || unsafe { x86::dots() as f64 },
-        _ => return None,
+fn sums_of_products() -> [Option<fn() -> usize>; 2] {
+    use crate::isa::{Isa, bf16_products, isa};
+    let (halves, bytes): (fn() -> usize, fn() -> usize) = match isa() {
+        // SAFETY: the machine has tiles.
+        Isa::Amx => (|| unsafe { x86::tiles_of_halves() }, || unsafe { x86::tiles_of_bytes() }),
+        // SAFETY: the machine has dot products of bytes; those of bfloat16 are asked for below.
+        Isa::Vnni => (|| unsafe { x86::dots_of_halves() }, || unsafe { x86::dots_of_bytes() }),
+        _ => return [None, None],
     };
-    let all = [0.0; 8].map(|_: f64| {
-        let counted = each_thread(pool, count);
-        counted.0 / counted.1
-    });
-    Some(all.into_iter().fold(0.0, f64::max))
+    [Some(halves).filter(|_| bf16_products()), Some(bytes)]
 }
 
+/// None that kernels would use.
 #[cfg(not(target_arch = "x86_64"))]
-/// No instructions for sums of products of bytes are known here.
-pub fn bytes(_: usize) -> Option<f64> {
-    let _ = (isa(), Isa::Vnni);
-    None
+fn sums_of_products() -> [Option<fn() -> usize>; 2] {
+    [None, None]
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{TURNS, black_box};
+    use crate::isa::tiles;
     use std::arch::asm;
     use std::arch::x86_64::*;
 
-    /// Dot products of four bytes in registers; gives the multiplications and additions.
+    /// Sums, as many as fit the registers.
+    const SUMS: usize = 24;
+
+    /// Dot products of four bytes in registers.
     ///
     /// # Safety
     /// The machine has AVX-512 and VNNI.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) unsafe fn dots() -> usize {
-        const SUMS: usize = 24;
+    pub(super) unsafe fn dots_of_bytes() -> usize {
         let (a, b) = (_mm512_set1_epi8(black_box(1)), _mm512_set1_epi8(black_box(1)));
         let mut sums = [_mm512_setzero_si512(); SUMS];
         for _ in 0..TURNS {
@@ -193,59 +208,113 @@ mod x86 {
         2 * 64 * SUMS * TURNS
     }
 
-    /// Products of tiles; gives the multiplications and additions.
+    /// Dot products of two bfloat16 in registers.
     ///
     /// # Safety
-    /// The machine has AMX.
-    pub(super) unsafe fn tiles() -> usize {
-        /// What `ldtilecfg` reads.
-        #[repr(C, align(64))]
-        struct Config {
-            head: [u8; 16],
-            bytes: [u16; 16],
-            rows: [u8; 16],
-        }
-        let mut config = Config { head: [0; 16], bytes: [0; 16], rows: [0; 16] };
-        config.head[0] = 1;
-        config.bytes[..8].fill(64);
-        config.rows[..8].fill(16);
-        let turns = TURNS / 10;
-        // SAFETY: the machine has tiles; the configuration is valid, and no memory but it is read.
-        unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly));
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "tilezero tmm4",
-                "tilezero tmm5",
-                "tilezero tmm6",
-                "tilezero tmm7",
-                options(nostack, nomem)
-            );
-            for _ in 0..turns {
-                asm!(
-                    "tdpbusd tmm0, tmm4, tmm6",
-                    "tdpbusd tmm1, tmm4, tmm7",
-                    "tdpbusd tmm2, tmm5, tmm6",
-                    "tdpbusd tmm3, tmm5, tmm7",
-                    options(nostack, nomem)
-                );
+    /// The machine has AVX-512 and BF16.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn dots_of_halves() -> usize {
+        // Ones: normal numbers, and sums that stay so.
+        let ones = _mm512_set1_ps(black_box(1.0));
+        let ones = _mm512_cvtne2ps_pbh(ones, ones);
+        let mut sums = [_mm512_setzero_ps(); SUMS];
+        for _ in 0..TURNS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, ones, ones);
             }
-            asm!("tilerelease", options(nostack, nomem));
         }
-        2 * 16 * 16 * 64 * 4 * turns
+        black_box(sums);
+        2 * 32 * SUMS * TURNS
     }
+
+    /// Products of whole tiles of zeros in registers, by an instruction.
+    macro_rules! products_of_tiles {
+        ($name:ident, $instruction:literal, $depth:literal) => {
+            /// # Safety
+            /// The machine has AMX, and the system lets the process use it.
+            pub(super) unsafe fn $name() -> usize {
+                let turns = TURNS / 10;
+                // The compiler makes no use of tile registers itself: what stands in them stays.
+                // SAFETY: there are tiles; the instructions touch their registers alone, which are given back at the end.
+                unsafe {
+                    tiles::configure([tiles::ROWS; 8]);
+                    asm!(
+                        "tilezero tmm0",
+                        "tilezero tmm1",
+                        "tilezero tmm2",
+                        "tilezero tmm3",
+                        "tilezero tmm4",
+                        "tilezero tmm5",
+                        "tilezero tmm6",
+                        "tilezero tmm7",
+                        options(nostack, nomem)
+                    );
+                    for _ in 0..turns {
+                        asm!(
+                            concat!($instruction, " tmm0, tmm4, tmm6"),
+                            concat!($instruction, " tmm1, tmm4, tmm7"),
+                            concat!($instruction, " tmm2, tmm5, tmm6"),
+                            concat!($instruction, " tmm3, tmm5, tmm7"),
+                            options(nostack, nomem)
+                        );
+                    }
+                    tiles::release();
+                }
+                // Four products of 16 rows by 16 columns.
+                2 * 4 * 16 * 16 * $depth * turns
+            }
+        };
+    }
+
+    products_of_tiles!(tiles_of_bytes, "tdpbusd", 64);
+    products_of_tiles!(tiles_of_halves, "tdpbf16ps", 32);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Sums by plain Rust, which the limit must not stay behind.
+    fn plain_sums() -> usize {
+        let mut sums = [black_box(0.5f32); 64];
+        for _ in 0..10_000 {
+            for sum in &mut sums {
+                *sum = *sum * 0.999 + 0.001;
+            }
+        }
+        black_box(sums);
+        2 * 64 * 10_000
+    }
+
     #[test]
-    fn limits_are_positive() {
-        assert!(floats(1) > 1e6);
-        assert!(bytes(1).is_none_or(|n| n > 1e6));
+    fn arithmetic_is_no_slower_than_plain_loops_and_shorter_numbers_are_no_slower() {
+        let pool = Pool::sequential();
+        let limits = Arithmetic::measure(&pool);
+        assert!(limits.floats.is_finite() && limits.floats > 0.5 * most(&pool, plain_sums), "{limits:?}");
+        for shorter in [limits.halves, limits.bytes].into_iter().flatten() {
+            assert!(shorter.is_finite() && shorter > 0.5 * limits.floats, "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_those_of_the_loops() {
+        assert_eq!(dispatch(Fma) % (2 * 16 * TURNS), 0);
+        // 2 x 64 bytes or 32 halves a vector, 16 x 16 sums a tile: whole turns of either.
+        for count in sums_of_products().into_iter().flatten() {
+            assert_eq!(count() % (64 * TURNS), 0);
+        }
+    }
+
+    #[test]
+    fn the_higher_figure_counts() {
+        let one = Arithmetic { floats: 1.0, halves: None, bytes: Some(4.0) };
+        let other = Arithmetic { floats: 2.0, halves: Some(1.0), bytes: Some(3.0) };
+        assert_eq!(one.or(other), Arithmetic { floats: 2.0, halves: Some(1.0), bytes: Some(4.0) });
+    }
+
+    #[test]
+    fn a_sum_reads_every_element() {
+        let values: Vec<f32> = (0..640).map(|i| (i % 7) as f32).collect();
+        assert_eq!(dispatch(Sum(&values)), values.iter().sum::<f32>());
     }
 }

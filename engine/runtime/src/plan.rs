@@ -292,6 +292,11 @@ impl Plan {
         &self.graph
     }
 
+    /// The nodes in the order in which one thread runs them, and the plans of each one's bodies.
+    pub fn steps(&self) -> impl Iterator<Item = (NodeId, &[Plan])> {
+        self.steps.iter().map(|step| (step.node, &step.bodies[..]))
+    }
+
     /// How many kernels a run calls, those of bodies not counted.
     pub fn step_count(&self) -> usize {
         self.steps.len()

@@ -95,6 +95,7 @@ fn block(site: &mut Site<'_>, value: ValueId) -> Result<ValueId, Refused> {
 fn replace(site: &mut Site<'_>, old: ValueId, new: Blocked) -> Result<(), Refused> {
     let op = site.op_of(DOMAIN, "Unblock", &Attributes::new().with("channels", new.channels))?;
     let dense = site.add(op, &[new.value]);
+    site.name_added(old);
     site.replace(old, dense)
 }
 

@@ -211,6 +211,7 @@ fn conv(site: &mut Site<'_>) -> Result<(), Refused> {
     inputs.extend(bias);
     let made = site.add(op, &inputs);
     let new = transposed(site, made, SECOND)?;
+    site.name_added(old);
     site.replace(old, new)
 }
 
@@ -231,7 +232,9 @@ fn conv_input(site: &mut Site<'_>) -> Result<(), Refused> {
     let mut inputs: SmallVec<[Option<ValueId>; 14]> = site.node().inputs().into();
     inputs[0] = Some(last);
     let new = site.add_node(op, &inputs, 1)[0];
-    site.replace(site.output(0)?, new)
+    let old = site.output(0)?;
+    site.name_added(old);
+    site.replace(old, new)
 }
 
 fn conv_sum(site: &mut Site<'_>) -> Result<(), Refused> {
@@ -274,6 +277,7 @@ fn conv_sum(site: &mut Site<'_>) -> Result<(), Refused> {
     inputs.extend([last, other.scale, other.zero, rounded.scale, rounded.zero].map(Some));
     let made = site.add_node(op, &inputs, 1)[0];
     let new = transposed(site, made, SECOND)?;
+    site.name_added(old);
     site.replace(old, new)
 }
 
@@ -303,6 +307,7 @@ fn gemm(site: &mut Site<'_>) -> Result<(), Refused> {
     let inputs = [a.codes, a.scale, a.zero, b.codes, b.scale, b.zero].map(Some);
     let all: SmallVec<[_; 9]> = inputs.into_iter().chain([bias, Some(y.scale), Some(y.zero)]).collect();
     let new = site.add_node(op, &all, 1)[0];
+    site.name_added(old);
     site.replace(old, new)
 }
 
@@ -330,6 +335,7 @@ fn mover(site: &mut Site<'_>) -> Result<(), Refused> {
     let mut inputs: SmallVec<[Option<ValueId>; 4]> = node.inputs().into();
     inputs[0] = Some(from.codes);
     let new = site.add_node(op, &inputs, 1)[0];
+    site.name_added(old);
     site.replace(old, new)
 }
 
@@ -349,7 +355,9 @@ fn max_pool(site: &mut Site<'_>) -> Result<(), Refused> {
     let op = site.op_of(NATIVE, "QuantizedMaxPool", &attributes)?;
     let made = site.add(op, &[last]);
     let new = transposed(site, made, SECOND)?;
-    site.replace(site.output(0)?, new)
+    let old = site.output(0)?;
+    site.name_added(old);
+    site.replace(old, new)
 }
 
 fn mean(site: &mut Site<'_>) -> Result<(), Refused> {
@@ -369,5 +377,6 @@ fn mean(site: &mut Site<'_>) -> Result<(), Refused> {
     let shape = site.list(&[0, -1, 1, 1])?;
     let made = site.add(op, &[last, x.scale, x.zero, y.scale, y.zero]);
     let new = site.add(reshape, &[made, shape]);
+    site.name_added(old);
     site.replace(old, new)
 }

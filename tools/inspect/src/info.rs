@@ -1,9 +1,10 @@
 //! What a model is.
 
 use crate::made::sizes;
+use crate::work::{Work, known};
 use crate::{counted, size};
 use anyhow::{Context, Result};
-use oxidane::graph::{Dims, Graph, Node, TensorType, ValueId, qualified};
+use oxidane::graph::{Dims, Graph, TensorType, ValueId, qualified};
 use oxidane::ops::constant_of;
 use oxidane::{Datum, Dim, Level, Model, Tensor, Type};
 use serde::Serialize;
@@ -198,13 +199,13 @@ impl Totals {
             for (_, node) in graph.nodes() {
                 totals.nodes += 1;
                 *totals.ops.entry(qualified(node.op().domain(), node.op().name())).or_default() += 1;
-                match multiply_adds(node, &|v| graph.value(v).ty()?.shape().and_then(known)) {
-                    Work::None => {}
-                    Work::Unknown => {
+                match Work::of(node, &|v| known(graph.value(v).ty()?)) {
+                    None => {}
+                    Some(Work { multiply_adds: None, .. }) => {
                         totals.multiplying += 1;
                         totals.unknown += 1;
                     }
-                    Work::Known(n) => {
+                    Some(Work { multiply_adds: Some(n), .. }) => {
                         totals.multiplying += 1;
                         totals.multiply_adds = totals.multiply_adds.saturating_add(n);
                     }
@@ -223,84 +224,6 @@ impl Totals {
         }
         totals
     }
-}
-
-/// What a node multiplies.
-pub enum Work {
-    /// Nothing that counts.
-    None,
-    /// As its sizes say, which are not known.
-    Unknown,
-    /// So many multiplications, each with an addition.
-    Known(u128),
-}
-
-/// The multiply-adds of a node whose values have the sizes that `sizes` gives. Those of lanes without a channel, of masked
-/// scores and of functions are not counted; those of minimal filtering are those that it stands for.
-pub fn multiply_adds(node: &Node, sizes: &dyn Fn(ValueId) -> Option<Vec<u128>>) -> Work {
-    let input = |slot: usize| sizes(node.input(slot)?);
-    let output = || sizes(node.output(0)?);
-    let flag = |name: &str| node.op().attributes().value::<i64>(name).ok().flatten().unwrap_or(0) != 0;
-    // Each element of the result has a product for each of the weights of its channel.
-    let conv = |slot: usize| {
-        output().zip(input(slot)).and_then(|(out, w)| times(product(&out)?, product(w.get(1..)?)?))
-    };
-    let inner = |turned: bool| {
-        output().zip(input(0)).and_then(|(out, a)| {
-            let at = a.len().checked_sub(1 + usize::from(turned))?;
-            times(product(&out)?, *a.get(at)?)
-        })
-    };
-    let found = match (node.op().domain(), node.op().name()) {
-        ("" | "ai.onnx" | "com.microsoft", "Conv" | "FusedConv" | "ConvInteger") => conv(1),
-        (_, "QLinearConv" | "QuantizedConv") => conv(3),
-        ("oxidane", "Conv") => output().zip(input(1)).and_then(|(out, w)| {
-            // Batch, blocks, spatial..., lanes.
-            let positions = product(out.get(2..out.len().checked_sub(1)?)?)?;
-            times(times(*out.first()?, positions)?, product(&w)?)
-        }),
-        ("" | "ai.onnx", "ConvTranspose") => {
-            input(0).zip(input(1)).and_then(|(x, w)| times(product(&x)?, product(w.get(1..)?)?))
-        }
-        (
-            _,
-            "MatMul"
-            | "FusedMatMul"
-            | "MatMulInteger"
-            | "QLinearMatMul"
-            | "MatMulIntegerToFloat"
-            | "DynamicQuantizeMatMul"
-            | "MatMulNBits"
-            | "Product",
-        ) => inner(flag("transA")),
-        (_, "Gemm" | "FusedGemm" | "QGemm") => inner(flag("transA")),
-        // Scores, and their products with the values.
-        ("" | "ai.onnx", "Attention") => input(0).zip(input(1)).and_then(|(q, k)| {
-            let keys = *k.get(k.len().checked_sub(2)?)?;
-            let past = input(4).and_then(|past| past.get(2).copied()).unwrap_or(0);
-            times(times(product(&q)?, keys.checked_add(past)?)?, 2)
-        }),
-        ("" | "ai.onnx", "LSTM" | "GRU" | "RNN") => {
-            input(0).zip(input(1).zip(input(2))).and_then(|(x, (w, r))| {
-                let rows = times(*x.first()?, *x.get(1)?)?;
-                times(rows, product(&w)?.checked_add(product(&r)?)?)
-            })
-        }
-        _ => return Work::None,
-    };
-    found.map_or(Work::Unknown, Work::Known)
-}
-
-fn known(shape: &[Dim]) -> Option<Vec<u128>> {
-    shape.iter().map(|d| d.as_size().map(|n| n as u128)).collect()
-}
-
-fn product(sizes: &[u128]) -> Option<u128> {
-    sizes.iter().try_fold(1u128, |n, &d| n.checked_mul(d))
-}
-
-fn times(a: u128, b: u128) -> Option<u128> {
-    a.checked_mul(b)
 }
 
 /// What a run takes for what the nodes compute; `None` where the inputs do not say.

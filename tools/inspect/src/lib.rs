@@ -9,12 +9,15 @@ pub mod check;
 pub mod difference;
 pub mod info;
 pub mod made;
-pub mod module;
+pub mod modules;
+pub mod page;
+pub mod profile;
 mod progress;
 
 pub mod strain;
 pub mod structure;
 pub mod verify;
+pub mod work;
 
 pub use progress::Progress;
 

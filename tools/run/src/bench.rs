@@ -2,7 +2,7 @@
 
 use crate::BenchArgs;
 use anyhow::{Context, Result};
-use oxidane_inspect::say;
+use oxidane_inspect::{profile::median, say};
 use std::time::{Duration, Instant};
 
 /// Runs at least so often, however long it takes.
@@ -55,7 +55,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     };
     let per_second = times.len() as f64 / start.elapsed().as_secs_f64();
     let runs = times.len();
-    let (median, least) = median_and_least(&mut times);
+    let median = median(&mut times);
+    let least = times[0];
     let peak = peak_rss_mb();
     let (load, first) = (milliseconds(load), milliseconds(first));
     if args.json {
@@ -79,33 +80,10 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// The median and the least of some times, of which there is at least one.
-pub(crate) fn median_and_least(times: &mut [f64]) -> (f64, f64) {
-    times.sort_by(f64::total_cmp);
-    let middle = times.len() / 2;
-    let median = match times.len() % 2 {
-        0 => (times[middle - 1] + times[middle]) / 2.0,
-        _ => times[middle],
-    };
-    (median, times[0])
-}
-
 /// The most memory that this process has had resident, in MiB; `None` where the system does not tell.
 fn peak_rss_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib / 1024.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!(median_and_least(&mut [3.0, 1.0, 2.0]), (2.0, 1.0));
-        assert_eq!(median_and_least(&mut [4.0, 3.0, 1.0, 2.0]), (2.5, 1.0));
-        assert_eq!(median_and_least(&mut [7.0]), (7.0, 7.0));
-    }
 }

@@ -1,4 +1,4 @@
-//! `onnx-run`: runs, measures, checks and describes ONNX models.
+//! `onnx-run`: runs, measures, profiles, checks and describes ONNX models.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod outputs;
 mod peak;
 mod profile;
 mod recipe;
+mod table;
 
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
@@ -20,7 +21,7 @@ use oxidane_inspect::{check, info::Info};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Runs, measures, checks and describes ONNX models on the CPU.
+/// Runs, measures, profiles, checks and describes ONNX models on the CPU.
 #[derive(Parser)]
 #[command(name = "onnx-run", version)]
 struct Cli {

@@ -1,30 +1,28 @@
-//! Where the time of a run goes, node by node, held against what the machine can do.
+//! Where the time of a run goes.
 
+use crate::table::{table, text};
 use crate::{Precision, inputs::InputArgs};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
-use oxidane::graph::{Graph, NodeId, ValueId, qualified};
-use oxidane::ops::machine;
-use oxidane::{DType, Datum, NodeEvent, Observer, RunOptions, Session};
-use oxidane_inspect::info::{Work, multiply_adds};
-use oxidane_inspect::{module, say};
-use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use oxidane::Datum;
+use oxidane::ops::machine::Arithmetic;
+use oxidane_inspect::page::{Page, title};
+use oxidane_inspect::profile::{NodeProfile, Profile, Sum};
+use oxidane_inspect::{say, several, size};
+use oxidane_pool::Pool;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
-/// Shows where the time of a run goes: by operator, by layer and by node of the compiled model, with the rate of
-/// multiply-adds as a part of what this machine can do, and the bytes that are read and written.
+/// Shows where the time of a run goes: by operator, by layer and by node, with the rate of multiply-adds as a part of what
+/// this machine does at most (`onnx-run peak`), and the bytes of inputs and outputs.
 ///
-/// Times are medians of several runs. The nodes are those that are executed: fused, and in the layouts of this
-/// engine's kernels. On several threads nodes may run at the same time. What bodies of loops compute is in the time
-/// of the loop.
+/// The nodes are those that are executed: fused, and in the layouts of this engine's kernels. Times are medians of
+/// several runs. On several threads nodes may run at the same time. A node with bodies has its own time, without that of
+/// the nodes in them.
 ///
 /// Examples:
 ///   onnx-run profile model.onnx --inputs in.npz --threads 1
-///   onnx-run profile model.onnx --random 1 --trace run.json    (for ui.perfetto.dev)
+///   onnx-run profile model.onnx --random 1 --trace run.json --html heat.html
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ProfileArgs {
@@ -35,15 +33,21 @@ pub(crate) struct ProfileArgs {
     /// Threads; 0 takes one for each processor.
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
-    /// Runs that are measured, after two that are not.
+    /// Runs that are measured, after half a second of others.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
-    /// Rows of each table.
+    /// Rows of each table; the rest is summed in a line.
     #[arg(long, default_value_t = 15, value_name = "N")]
     top: usize,
-    /// Writes the last run as a trace for Perfetto or chrome://tracing, with a track for each thread.
+    /// Sums layers by so many of their outer modules; by default all of them tell a layer.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    depth: Option<u16>,
+    /// Writes the shortest run as a trace for ui.perfetto.dev or chrome://tracing, with a track for each thread.
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
+    /// Writes a page that shows the graph as it is executed, its nodes colored by their time.
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
     /// The numbers that products with constant weights are computed in.
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     precision: Precision,
@@ -52,331 +56,199 @@ pub(crate) struct ProfileArgs {
     json: bool,
 }
 
-/// A node that ran.
-struct Event {
-    main: bool,
-    node: NodeId,
-    name: String,
-    thread: String,
-    start: Instant,
-    time: Duration,
-    shape: Vec<usize>,
-}
-
-/// Writes down every node that runs.
-struct Notes<'a> {
-    main: &'a Graph,
-    events: Mutex<Vec<Event>>,
-    /// Sizes and types of what the nodes of the main graph made.
-    made: Mutex<HashMap<ValueId, (DType, Vec<usize>)>>,
-}
-
-impl Observer for Notes<'_> {
-    fn node(&self, event: NodeEvent<'_>) {
-        let main = std::ptr::eq(event.graph, self.main);
-        let node = event.graph.node(event.node);
-        let tensor = |datum: &Option<Datum>| Some(datum.as_ref()?.as_tensor()?.clone());
-        if main {
-            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-            for (value, datum) in node.outputs().iter().zip(event.outputs) {
-                if let (Some(value), Some(tensor)) = (value, tensor(datum)) {
-                    made.insert(*value, (tensor.dtype(), tensor.shape().to_vec()));
-                }
-            }
-        }
-        let shape = event.outputs.first().and_then(tensor).map_or(Vec::new(), |t| t.shape().to_vec());
-        let name = qualified(node.op().domain(), node.op().name());
-        let thread = std::thread::current().name().unwrap_or("caller").to_owned();
-        let (node, start, time) = (event.node, event.start, event.time);
-        let event = Event { main, node, name, thread, start, time, shape };
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+impl ProfileArgs {
+    /// The layer of a node, as deep as was asked for.
+    fn layer<'a>(&self, node: &'a NodeProfile) -> &'a str {
+        let end = self.depth.and_then(|depth| node.layer.match_indices('/').nth(usize::from(depth) - 1));
+        end.map_or(&node.layer, |(at, _)| &node.layer[..at])
     }
 }
 
-/// What a node, or all of some, took.
-#[derive(Serialize, Clone, Default)]
-struct Cost {
-    /// Milliseconds.
-    ms: f64,
-    /// Part of all nodes' time, in percent.
-    share: f64,
-    /// Multiply-adds; 0 where there are none or they are not known.
-    multiply_adds: u64,
-    /// Multiplications and additions a second, in units of 10^9.
-    gflops: f64,
-    /// These as percent of what the machine was measured to do with such numbers; none where that is not known.
-    peak: Option<f64>,
-    /// Bytes of inputs and outputs.
-    bytes: u64,
-    /// Bytes a second, in units of 10^9.
-    gb_per_second: f64,
-    /// Nodes.
-    nodes: usize,
-}
+/// Characters of a name that are shown.
+const NAME: usize = 64;
 
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    op: String,
-    layer: String,
-    shape: Vec<usize>,
-    #[serde(flatten)]
-    cost: Cost,
-}
-
-#[derive(Serialize)]
-struct Sum {
-    name: String,
-    #[serde(flatten)]
-    cost: Cost,
-}
-
-/// What the machine does at most, in multiplications and additions a second.
-#[derive(Clone, Copy)]
-struct Peaks {
-    floats: f64,
-    bytes: Option<f64>,
-}
-
-/// Runs a model several times and shows what its nodes take.
+/// Runs a model and tells how long each node, operator and layer takes.
 ///
 /// # Errors
-/// When the model or its inputs cannot be read or run, or the trace cannot be written.
+/// When the model or its inputs cannot be read or run, or a file cannot be written.
 pub(crate) fn profile(args: &ProfileArgs) -> Result<()> {
+    for file in [&args.trace, &args.html].into_iter().flatten() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        ensure!(folder.is_none_or(Path::is_dir), "{}: its folder does not exist", file.display());
+        ensure!(!file.is_dir(), "{}: is a folder", file.display());
+    }
     let model = crate::open(&args.model)?;
-    let inputs = args.inputs.read(&model)?;
+    let named = args.inputs.read(&model)?;
     let session = crate::compile(model, &args.model, args.threads, args.precision)?;
-    let threads = session.runtime().threads();
-    let peaks = Peaks { floats: machine::floats(threads), bytes: machine::bytes(threads) };
-
-    let graph = session.runtime().plan().graph();
-    let slots: Vec<Option<Datum>> = (session.inputs().iter())
-        .map(|port| inputs.iter().find(|(name, _)| *name == port.name).map(|(_, datum)| datum.clone()))
-        .collect();
-    let mut made = HashMap::new();
-    for (&value, datum) in graph.inputs().iter().zip(&slots) {
-        if let Some(tensor) = datum.as_ref().and_then(Datum::as_tensor) {
-            made.insert(value, (tensor.dtype(), tensor.shape().to_vec()));
-        }
+    // Tells what is wrong with inputs by their names.
+    session.run(named.clone()).with_context(|| args.model.display().to_string())?;
+    let given = |name: &str| named.iter().find(|(n, _)| n == name).map(|(_, datum)| datum.clone());
+    let inputs: Vec<Option<Datum>> = session.inputs().iter().map(|port| given(&port.name)).collect();
+    let pool = Pool::new(args.threads);
+    let before = Arithmetic::measure(&pool);
+    let profile = Profile::measure(&session, &inputs, args.runs as usize)
+        .with_context(|| args.model.display().to_string())?;
+    let limits = before.or(Arithmetic::measure(&pool));
+    if let Some(file) = &args.trace {
+        write(file, &trace(&profile).to_string())?;
     }
-    let notes = Notes { main: graph, events: Mutex::default(), made: Mutex::new(made) };
-    let mut times: HashMap<NodeId, Vec<f64>> = HashMap::new();
-    let mut walls = Vec::new();
-    let mut last = (Vec::new(), Instant::now());
-    for run in 0..args.runs + 2 {
-        notes.events.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let start = Instant::now();
-        let options = RunOptions { observer: Some(&notes), ..RunOptions::default() };
-        session.run_with(slots.clone(), options).with_context(|| format!("{}", args.model.display()))?;
-        let wall = start.elapsed();
-        if run < 2 {
-            continue;
-        }
-        walls.push(wall.as_secs_f64() * 1e3);
-        let events = std::mem::take(&mut *notes.events.lock().unwrap_or_else(PoisonError::into_inner));
-        for event in events.iter().filter(|e| e.main) {
-            times.entry(event.node).or_default().push(event.time.as_secs_f64() * 1e3);
-        }
-        last = (events, start);
+    if let Some(file) = &args.html {
+        let about = format!(
+            "as it is executed · {} · {:.3} ms a run on {}",
+            several(profile.nodes.len(), "node"),
+            profile.run * 1e3,
+            several(profile.threads, "thread")
+        );
+        let (title, heat) = (title(&args.model), Ok(profile.heat()));
+        let page = Page { title: &title, about: &about, graph: &profile.graph, passes: None, heat };
+        write(file, &page.html()?)?;
     }
-    if let Some(path) = &args.trace {
-        let text = serde_json::to_vec(&trace(&session, &last.0, last.1))?;
-        oxidane::onnx::write_beside(path, &text).with_context(|| path.display().to_string())?;
-    }
-    let made = notes.made.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let rows = rows(graph, &mut times, &last.0, &made, peaks);
-    let by_op = sums(&rows, peaks, |row| row.op.clone());
-    let by_layer = sums(&rows, peaks, |row| row.layer.clone());
-    let wall = crate::bench::median_and_least(&mut walls).0;
     if args.json {
-        let line = serde_json::json!({
-            "threads": threads, "runs": args.runs, "run_ms": wall, "peak_gflops": peaks.floats / 1e9,
-            "peak_byte_gops": peaks.bytes.map(|n| n / 1e9), "ops": by_op, "layers": by_layer, "nodes": rows,
-        });
-        say!("{line}");
-        return Ok(());
+        say!("{}", object(args, &profile, &limits));
+    } else {
+        show(args, &profile, &limits);
+        for file in [&args.trace, &args.html].into_iter().flatten() {
+            let bytes = std::fs::metadata(file).map_or(0, |m| m.len());
+            say!("{}: {}", file.display(), size(bytes.into()));
+        }
     }
-    let bytes = peaks.bytes.map_or(String::new(), |n| format!(", {:.0} G/s of bytes", n / 1e9));
-    say!(
-        "a run takes {wall:.3} ms on {threads} threads, its {} nodes {:.3} ms together (medians of {} runs); the \
-         machine does {:.0} GFLOP/s{bytes}",
-        rows.len(),
-        rows.iter().map(|r| r.cost.ms).sum::<f64>(),
-        args.runs,
-        peaks.floats / 1e9,
-    );
-    say!("\n{}", table("operator", &by_op, args.top));
-    if by_layer.len() > 1 {
-        say!("\n{}", table("layer", &by_layer, args.top));
-    }
-    let nodes: Vec<Sum> = rows
-        .iter()
-        .map(|row| Sum { name: format!("{} {:?} {}", row.op, row.shape, row.name), cost: row.cost.clone() })
-        .collect();
-    say!("\n{}", table("node", &nodes, args.top));
     Ok(())
 }
 
-/// What each node of the main graph took, the longest first.
-fn rows(
-    graph: &Graph,
-    times: &mut HashMap<NodeId, Vec<f64>>,
-    events: &[Event],
-    made: &HashMap<ValueId, (DType, Vec<usize>)>,
-    peaks: Peaks,
-) -> Vec<Row> {
-    let of = |value: ValueId| match graph.value(value).constant() {
-        Some(tensor) => Some((tensor.dtype(), tensor.shape().to_vec())),
-        None => made.get(&value).cloned(),
+fn write(file: &Path, text: &str) -> Result<()> {
+    oxidane::onnx::write_beside(file, text.as_bytes()).with_context(|| file.display().to_string())
+}
+
+/// The nodes in descending order of time, each with its operator and what it makes before its name.
+fn nodes(profile: &Profile, limits: &Arithmetic) -> Vec<Sum> {
+    let described = profile.nodes.iter().map(|node| Sum {
+        name: format!("{} {} {}", node.op, node.output, shortened(&node.name)),
+        ..Sum::of(node, limits)
+    });
+    let mut nodes: Vec<Sum> = described.collect();
+    nodes.sort_by(|a, b| b.time.total_cmp(&a.time));
+    nodes
+}
+
+fn show(args: &ProfileArgs, profile: &Profile, limits: &Arithmetic) {
+    let total = profile.total(limits);
+    say!(
+        "{}: {:.3} ms a run on {}, the median of {}; {} take {:.3} ms together",
+        args.model.display(),
+        profile.run * 1e3,
+        several(profile.threads, "thread"),
+        several(profile.runs, "run"),
+        several(total.nodes, "node"),
+        total.time * 1e3
+    );
+    let halves = match args.precision {
+        Precision::Bf16 => limits.halves.map_or(String::new(), |v| format!(", {:.0} of bfloat16", v / 1e9)),
+        Precision::F32 => String::new(),
     };
-    let sizes = |value: ValueId| Some(of(value)?.1.into_iter().map(|n| n as u128).collect());
-    let slashes = module::by_slashes(graph.nodes().map(|(_, node)| node.name()));
-    let mut rows = Vec::new();
-    for event in events.iter().filter(|event| event.main) {
-        let Some(times) = times.get_mut(&event.node) else { continue };
-        let node = graph.node(event.node);
-        let output = node.outputs().iter().flatten().next().map_or("", |&v| graph.value(v).name());
-        let bytes = |v: &ValueId| {
-            let (dtype, shape) = of(*v)?;
-            dtype.byte_len(shape.iter().product())
-        };
-        let values = node.inputs().iter().chain(node.outputs()).flatten();
-        let multiplied = match multiply_adds(node, &sizes) {
-            Work::Known(n) => u64::try_from(n).unwrap_or(u64::MAX),
-            Work::Unknown | Work::None => 0,
-        };
-        let mut cost = Cost {
-            ms: crate::bench::median_and_least(times).0,
-            multiply_adds: multiplied,
-            bytes: values.filter_map(bytes).map(|n| n as u64).sum(),
-            nodes: 1,
-            ..Cost::default()
-        };
-        cost.rates(most(&event.name, peaks));
-        // What has no name is told by its weights.
-        let weights = || node.inputs().iter().flatten().filter(|&&v| graph.value(v).constant().is_some());
-        let named = |v: &&ValueId| !graph.value(**v).name().is_empty();
-        let weights = || weights().find(named).map_or("", |&v| graph.value(v).name());
-        let names = [node.name(), output, weights()];
-        let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
-        let layer = module::of(node.name(), output, slashes).0;
-        rows.push(Row { name, op: event.name.clone(), layer, shape: event.shape.clone(), cost });
+    let bytes = limits.bytes.map_or(String::new(), |v| format!(", {:.0} GOP/s of int8", v / 1e9));
+    say!(
+        "peak: {:.1} GFLOP/s of float32{halves}{bytes}; multiply-adds are counted as kernels do them, fewer where convolutions \
+         take Winograd's way",
+        limits.floats / 1e9
+    );
+    let operators = profile.by(limits, |node| &node.op);
+    let layers = profile.by(limits, |node| args.layer(node));
+    list("operator", &operators, &total, args.top);
+    if layers.len() > 1 {
+        list("layer", &layers, &total, args.top);
     }
-    let all: f64 = rows.iter().map(|row| row.cost.ms).sum();
-    rows.iter_mut().for_each(|row| row.cost.share = 100.0 * row.cost.ms / all.max(f64::MIN_POSITIVE));
-    rows.sort_by(|a, b| b.cost.ms.total_cmp(&a.cost.ms));
-    rows
+    list("node: operator, output, name", &nodes(profile, limits), &total, args.top);
 }
 
-/// What an operator can reach: those of bytes more than others.
-fn most(op: &str, peaks: Peaks) -> Option<f64> {
-    let of_bytes = ["Integer", "QLinear", "Quantized", "QGemm", "QuantizeMatMul"];
-    if of_bytes.iter().any(|part| op.contains(part)) { peaks.bytes } else { Some(peaks.floats) }
-}
-
-impl Cost {
-    fn rates(&mut self, most: Option<f64>) {
-        let seconds = (self.ms / 1e3).max(f64::MIN_POSITIVE);
-        let rate = 2.0 * self.multiply_adds as f64 / seconds;
-        self.gflops = rate / 1e9;
-        self.peak = most.filter(|_| self.multiply_adds > 0).map(|most| 100.0 * rate / most);
-        self.gb_per_second = self.bytes as f64 / seconds / 1e9;
-    }
-}
-
-/// The rows of a name together, the longest first.
-fn sums(rows: &[Row], peaks: Peaks, name: impl Fn(&Row) -> String) -> Vec<Sum> {
-    let mut all: BTreeMap<String, (Cost, Option<f64>)> = BTreeMap::new();
-    for row in rows {
-        let (cost, reached) = all.entry(name(row)).or_insert_with(|| (Cost::default(), Some(0.0)));
-        cost.ms += row.cost.ms;
-        cost.share += row.cost.share;
-        cost.multiply_adds = cost.multiply_adds.saturating_add(row.cost.multiply_adds);
-        cost.bytes += row.cost.bytes;
-        cost.nodes += 1;
-        // The time that all of it takes at the machine's limit.
-        let least = most(&row.op, peaks).map(|most| 2e3 * row.cost.multiply_adds as f64 / most);
-        *reached = reached.zip(least).map(|(all, one)| all + one);
-    }
-    let mut sums: Vec<Sum> = all
-        .into_iter()
-        .map(|(name, (mut cost, least))| {
-            cost.rates(None);
-            let counts = cost.multiply_adds > 0 && cost.ms > 0.0;
-            cost.peak = least.filter(|_| counts).map(|least| 100.0 * least / cost.ms);
-            Sum { name, cost }
-        })
-        .collect();
-    sums.sort_by(|a, b| b.cost.ms.total_cmp(&a.cost.ms));
-    sums
-}
-
-/// The longest of some sums, and the rest in a line.
-fn table(what: &str, sums: &[Sum], top: usize) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["ms", "%", "nodes", "GFLOP/s", "% of peak", "MB", "GB/s", what]);
-    let number = |n: f64, digits: usize| if n > 0.0 { format!("{n:.digits$}") } else { String::new() };
-    let mut add = |cost: &Cost, name: &str| {
-        table.add_row([
-            format!("{:.3}", cost.ms),
-            format!("{:.1}", cost.share),
-            cost.nodes.to_string(),
-            number(cost.gflops, 1),
-            number(cost.peak.unwrap_or(0.0), 0),
-            number(cost.bytes as f64 / 1e6, 2),
-            number(cost.gb_per_second, 1),
-            if name.is_empty() { "(none)".to_owned() } else { name.to_owned() },
+/// A table of sums, what is beyond the first `top` in one line.
+fn list(what: &str, sums: &[Sum], total: &Sum, top: usize) {
+    let mut rows = table(&["ms", "%", "nodes", "GFLOP/s", "% of peak", "MB", "GB/s", what]);
+    let mut add = |sum: &Sum, name: String| {
+        let number =
+            |value: Option<f64>, places: usize| value.map_or(String::new(), |v| format!("{v:.places$}"));
+        rows.add_row([
+            format!("{:.3}", sum.time * 1e3),
+            format!("{:.1}", 100.0 * sum.time / total.time.max(f64::MIN_POSITIVE)),
+            sum.nodes.to_string(),
+            number(sum.speed().map(|v| v / 1e9), 1),
+            number(sum.share().map(|v| 100.0 * v), 0),
+            number((sum.bytes > 0).then_some(sum.bytes as f64 / 1e6), 2),
+            number(sum.throughput().map(|v| v / 1e9), 1),
+            if name.is_empty() { "(none)".to_owned() } else { name },
         ]);
     };
-    for sum in sums.iter().take(top) {
-        add(&sum.cost, &sum.name);
+    // A single row is shown rather than called the rest.
+    let top = if sums.len() == top + 1 { sums.len() } else { top.min(sums.len()) };
+    for sum in &sums[..top] {
+        add(sum, sum.name.clone());
     }
-    let rest = sums.get(top..).unwrap_or_default();
-    if !rest.is_empty() {
-        let mut cost = Cost::default();
-        for sum in rest {
-            cost.ms += sum.cost.ms;
-            cost.share += sum.cost.share;
-            cost.nodes += sum.cost.nodes;
-            cost.bytes += sum.cost.bytes;
-            cost.multiply_adds = cost.multiply_adds.saturating_add(sum.cost.multiply_adds);
-        }
-        cost.rates(None);
-        add(&cost, &format!("{} more", rest.len()));
+    if let Some(first) = sums.get(top) {
+        let rest = sums[top + 1..].iter().fold(first.clone(), |rest, sum| rest.and(sum));
+        add(&rest, format!("{} more", sums.len() - top));
     }
-    for column in 0..7 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    if sums.len() > 1 {
+        add(total, "all".to_owned());
     }
-    table
+    say!("\n{}", text(&rows));
 }
 
-/// A run in the format of Chrome's trace viewer.
-fn trace(session: &Session, events: &[Event], start: Instant) -> serde_json::Value {
-    let graph = session.runtime().plan().graph();
-    let mut threads: Vec<&str> = events.iter().map(|event| event.thread.as_str()).collect();
-    threads.sort_unstable();
-    threads.dedup();
-    let number = |thread: &str| threads.iter().position(|t| *t == thread).unwrap_or(0);
-    let mut all: Vec<serde_json::Value> = threads
-        .iter()
-        .map(|thread| {
-            serde_json::json!({
-                "name": "thread_name", "ph": "M", "pid": 1, "tid": number(thread), "args": { "name": thread },
-            })
-        })
-        .collect();
-    for event in events {
-        let node = if event.main { graph.node(event.node).name() } else { "" };
-        all.push(serde_json::json!({
-            "name": event.name, "cat": if event.main { "node" } else { "body" }, "ph": "X", "pid": 1,
-            "tid": number(&event.thread),
-            "ts": event.start.duration_since(start).as_secs_f64() * 1e6,
-            "dur": event.time.as_secs_f64() * 1e6,
-            "args": { "node": node, "shape": event.shape },
-        }));
+/// The end of a long name, which tells more than its beginning.
+fn shortened(name: &str) -> String {
+    let count = name.chars().count();
+    match count > NAME {
+        true => format!("...{}", name.chars().skip(count - NAME + 3).collect::<String>()),
+        false => name.to_owned(),
     }
-    serde_json::json!({ "traceEvents": all, "displayTimeUnit": "ms" })
+}
+
+/// The profile for scripts.
+fn object(args: &ProfileArgs, profile: &Profile, limits: &Arithmetic) -> Value {
+    let total = profile.total(limits);
+    let giga = |v: f64| v / 1e9;
+    let sum = |sum: &Sum| {
+        json!({
+            "name": sum.name, "nodes": sum.nodes, "ms": sum.time * 1e3,
+            "share": 100.0 * sum.time / total.time.max(f64::MIN_POSITIVE),
+            "multiply_adds": sum.operations.map(|n| (n / 2.0) as u64), "gflops": sum.speed().map(giga),
+            "peak": sum.share().map(|v| 100.0 * v), "bytes": sum.bytes as u64,
+            "gb_per_second": sum.throughput().map(giga),
+        })
+    };
+    let nodes = profile.nodes.iter().map(|node| {
+        let mut row = sum(&Sum::of(node, limits));
+        row["op"] = json!(node.op);
+        row["layer"] = json!(node.layer);
+        row["output"] = json!(node.output);
+        row["calls"] = json!(node.calls);
+        row
+    });
+    let nodes: Vec<Value> = nodes.collect();
+    let all = |sums: Vec<Sum>| -> Vec<Value> { sums.iter().map(sum).collect() };
+    json!({
+        "threads": profile.threads, "runs": profile.runs, "run_ms": profile.run * 1e3,
+        "nodes_ms": total.time * 1e3, "peak_gflops": giga(limits.floats),
+        "peak_bf16_gflops": limits.halves.map(giga), "peak_byte_gops": limits.bytes.map(giga),
+        "ops": all(profile.by(limits, |node| &node.op)), "layers": all(profile.by(limits, |node| args.layer(node))),
+        "nodes": nodes,
+    })
+}
+
+/// The shortest run in the format of Chrome's trace viewer, which Perfetto reads: a track for each thread, a complete
+/// event for each call of a kernel.
+/// <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>
+fn trace(profile: &Profile) -> Value {
+    let microseconds = |time: std::time::Duration| time.as_secs_f64() * 1e6;
+    let names = profile.tracks.iter().enumerate().map(|(track, name)| {
+        json!({ "ph": "M", "name": "thread_name", "pid": 1, "tid": track, "args": { "name": name } })
+    });
+    let calls = profile.spans.iter().map(|span| {
+        let node = &profile.nodes[span.node];
+        json!({
+            "ph": "X", "pid": 1, "tid": span.track, "cat": if node.in_body() { "body" } else { "node" }, "name": node.name,
+            "ts": microseconds(span.start.saturating_duration_since(profile.began)),
+            "dur": microseconds(span.time), "args": { "op": node.op, "shape": node.output },
+        })
+    });
+    let events: Vec<Value> = names.chain(calls).collect();
+    json!({ "displayTimeUnit": "ms", "traceEvents": events })
 }

@@ -53,7 +53,41 @@ pub struct Convolution {
     rounded: Option<OnceLock<Result<Rounded, KernelError>>>,
 }
 
+/// The products that a convolution takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Products {
+    /// How many, each with an addition.
+    pub count: u128,
+    /// Whether their sides are rounded to bfloat16.
+    pub rounded: bool,
+}
+
 impl Convolution {
+    /// The products that [`Convolution::run`] takes for such sizes, where rounding is allowed or not
+    /// ([`Convolution::in_bf16`]): fewer than those of the plain sums where it takes minimal filtering.
+    ///
+    /// # Errors
+    /// When the window is larger than the padded input.
+    pub fn products(
+        spec: &Spec,
+        input: Input,
+        rounding: bool,
+        batch: usize,
+        spatial: &[usize],
+    ) -> Result<Products, KernelError> {
+        let sizes = Sizes::new(spec, input, batch, spatial)?;
+        let rounded = rounding && bf16::pays(spec, input, &sizes);
+        let side = winograd::choose(spec, input, &sizes, None).filter(|_| !rounded);
+        let count = side.map_or_else(
+            || {
+                let sums = batch as u128 * sizes.positions() as u128 * spec.outputs as u128;
+                sums * (spec.inputs / spec.groups.max(1)) as u128 * sizes.taps() as u128
+            },
+            |side| winograd::multiply_adds(&sizes, side),
+        );
+        Ok(Products { count, rounded })
+    }
+
     /// Whether there is a kernel: one group; or a group a channel; or groups of whole blocks. Channels of dense input
     /// must be few and of one group.
     pub fn fits(spec: &Spec, input: Input) -> bool {

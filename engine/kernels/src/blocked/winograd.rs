@@ -53,6 +53,13 @@ fn cost(inputs: usize, outputs: usize, sizes: &Sizes, m: usize) -> f64 {
     products.max(weights / STREAM) + transforms
 }
 
+/// Multiply-adds of a convolution by tiles of side `m`, those of its transforms not counted.
+pub(super) fn multiply_adds(sizes: &Sizes, m: usize) -> u128 {
+    let tiles = sizes.batch as u128 * (sizes.out_height.div_ceil(m) * sizes.out_width.div_ceil(m)) as u128;
+    let t = m as u128 + 2;
+    tiles * t * t * (sizes.inputs as u128 * sizes.outputs as u128)
+}
+
 /// Transformed weights: for each panel of output channels and each of the products of a tile, a line for each input
 /// channel.
 pub(super) struct Winograd {

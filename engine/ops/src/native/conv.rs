@@ -9,7 +9,7 @@ use oxidane_graph::{
     Unknown, ValueId, kernel, shared,
 };
 use oxidane_kernels::Function;
-use oxidane_kernels::blocked::{Convolution, Input, Spec};
+use oxidane_kernels::blocked::{Convolution, Input, Products, Spec};
 use oxidane_tensor::{CastRules, DType, Tensor};
 use smallvec::SmallVec;
 
@@ -175,6 +175,16 @@ impl Conv {
     /// Whether there is a kernel for weights of this shape.
     pub fn fits(&self, weights: &[usize]) -> bool {
         self.spec(weights).is_ok_and(|spec| Convolution::fits(&spec, self.input()))
+    }
+
+    /// The products that the kernel takes for an input and weights of these shapes; `None` where they do not fit.
+    pub fn products(&self, x: &[usize], weights: &[usize]) -> Option<Products> {
+        let (batch, spatial) = match (self.dense, x) {
+            (true, [batch, _, spatial @ ..]) => (*batch, spatial),
+            _ => sizes(x).ok().map(|(batch, _, spatial)| (batch, spatial))?,
+        };
+        let spec = self.spec(weights).ok()?;
+        Convolution::products(&spec, self.input(), self.precision.is_some(), batch, spatial).ok()
     }
 
     /// The convolution by these weights.

@@ -119,6 +119,11 @@ impl Product {
         }
     }
 
+    /// Whether both sides are rounded to bfloat16: where that was asked for, and the machine has such products.
+    pub fn is_rounded(&self) -> bool {
+        self.precision.is_some() && oxidane_kernels::gemm::has_bf16()
+    }
+
     /// The bounds of Clip.
     fn bounds(&self) -> [f64; 2] {
         [self.activation_alpha.unwrap_or(f32::MIN).into(), self.activation_beta.unwrap_or(f32::MAX).into()]

@@ -1,17 +1,20 @@
-//! What the page shows, as data. Names are short: large models have them by the ten thousand.
+//! One HTML page that shows a graph: laid out by modules, with attributes, weights, the passes that change nodes, and the
+//! heat map of a run.
 
-use anyhow::Result;
-use oxidane::graph::{Attribute, Graph, Id, Node, NodeId, ValueId};
+use crate::modules::{Module, modules};
+use crate::{several, size};
+use anyhow::{Context, Result};
+use oxidane::graph::{Attribute, Graph, Node, NodeId, ValueId};
 use oxidane::ops::constant_of;
-use oxidane::passes::{Level, Options, optimize};
-use oxidane::{DType, Datum, Model, NodeEvent, Observer, RunOptions, SessionOptions, Tensor, Type};
-use oxidane_inspect::made::{Random, Sizes, choices, given, symbols};
-use oxidane_inspect::{counted, info::Info, module, several, size};
+use oxidane::passes::Report;
+use oxidane::{DType, Tensor, Type};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+
+const HTML: &str = include_str!("page.html");
+const CSS: &str = include_str!("page.css");
+const JS: &str = include_str!("page.js");
 
 /// Bars of the picture of how weights are spread.
 const BARS: usize = 32;
@@ -21,27 +24,130 @@ const NAMES: usize = 8;
 const SHOWN: usize = 8;
 /// Weights of other types than single precision are converted to be counted, up to so many bytes.
 const CONVERTED: usize = 256 << 20;
-/// The model runs for about so long for its heat map.
-const RUNNING: Duration = Duration::from_millis(1500);
 
-/// How the model is run for the heat map.
-pub(super) struct Run<'a> {
-    pub(super) inputs: Option<&'a Path>,
-    pub(super) sizes: &'a [(String, i64)],
+/// What a page shows.
+pub struct Page<'a> {
+    /// What stands above all, such as the model's name.
+    pub title: &'a str,
+    /// A line about the model.
+    pub about: &'a str,
+    /// The graph.
+    pub graph: &'a Graph,
+    /// What passes do to it, where that is of interest.
+    pub passes: Option<&'a Report>,
+    /// How long its nodes take; or why that is not known.
+    pub heat: Result<Heat, String>,
+}
+
+/// How long the nodes of a graph take.
+pub struct Heat {
+    /// Milliseconds of a run.
+    pub total: f64,
+    /// How that was measured, in a sentence.
+    pub note: String,
+    /// Milliseconds of each node of the main graph in a run, its bodies included.
+    pub times: HashMap<NodeId, f64>,
+}
+
+/// The title for a model's file: its name, or that of its folder where files are called like all others.
+pub fn title(path: &Path) -> String {
+    let name = |part: Option<&std::ffi::OsStr>| part.map(|n| n.to_string_lossy().into_owned());
+    match name(path.file_stem()).unwrap_or_default() {
+        stem if stem == "model" => name(path.parent().and_then(Path::file_name)).unwrap_or(stem),
+        stem => stem,
+    }
+}
+
+impl Page<'_> {
+    /// The page; it needs no network.
+    ///
+    /// # Errors
+    /// When it cannot be put together.
+    pub fn html(&self) -> Result<String> {
+        // A closing tag inside the data would end it.
+        let data = serde_json::to_string(&self.content())?;
+        let data = data.replace("</", "<\\/").replace("<!--", "<\\u0021--");
+        let mut page = String::with_capacity(HTML.len() + CSS.len() + JS.len() + data.len());
+        let mut rest = HTML;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (name, after) = after.split_once("}}").context("the page's frame is damaged")?;
+            page.push_str(before);
+            match name {
+                "title" => page.push_str(&escaped(self.title)),
+                "css" => page.push_str(CSS.trim_end()),
+                "js" => page.push_str(JS.trim_end()),
+                _ => page.push_str(&data),
+            }
+            rest = after;
+        }
+        page.push_str(rest);
+        Ok(page)
+    }
+
+    fn content(&self) -> Content<'_> {
+        let mut passes = Vec::new();
+        let mut touched: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        let mut pass_note = String::new();
+        if let Some(report) = self.passes {
+            passes.extend(oxidane::passes::passes().into_iter().map(|p| PassData {
+                name: p.name,
+                doc: p.doc,
+                count: report.count(p.name),
+            }));
+            for fired in report.fired() {
+                let Some(pass) = passes.iter().position(|p| p.name == fired.pass) else { continue };
+                let all = touched.entry((&fired.path, &fired.node)).or_default();
+                if !all.contains(&pass) {
+                    all.push(pass);
+                }
+            }
+            pass_note = format!(
+                "At level full {} become {}, and the static cost goes from {} to {}.",
+                several(report.nodes_before, "node"),
+                report.nodes_after,
+                report.cost_before,
+                report.cost_after
+            );
+        }
+        let mut walk = Walk {
+            ops: Vec::new(),
+            op_index: HashMap::new(),
+            graphs: Vec::new(),
+            constants: Vec::new(),
+            touched: &touched,
+            times: self.heat.as_ref().ok().map(|heat| &heat.times),
+        };
+        walk.graph(self.graph, "", -1, &mut Vec::new());
+        Content {
+            title: self.title,
+            about: self.about,
+            ops: walk.ops,
+            graphs: walk.graphs.into_iter().flatten().collect(),
+            constants: walk.constants,
+            passes,
+            pass_note,
+            profile: self.heat.as_ref().ok().map(|heat| Profile { total: heat.total, note: &heat.note }),
+            no_profile: self.heat.as_ref().err().map(String::as_str),
+        }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Content {
-    title: String,
-    about: String,
+struct Content<'a> {
+    title: &'a str,
+    about: &'a str,
     ops: Vec<String>,
     graphs: Vec<GraphData>,
     constants: Vec<Constant>,
     passes: Vec<PassData>,
     pass_note: String,
-    profile: Option<Profile>,
-    no_profile: Option<String>,
+    profile: Option<Profile<'a>>,
+    no_profile: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -116,74 +222,10 @@ struct PassData {
 }
 
 #[derive(Serialize)]
-struct Profile {
+struct Profile<'a> {
     /// Milliseconds of a run.
     total: f64,
-    note: String,
-}
-
-/// All that the page shows of a model.
-///
-/// # Errors
-/// When given inputs cannot be read.
-pub(super) fn of(model: &Model, title: &str, run: Option<Run<'_>>) -> Result<Content> {
-    let info = Info::of(model, &[]);
-    let opsets: Vec<String> = (info.opsets.iter())
-        .map(|(domain, v)| if domain.is_empty() { format!("opset {v}") } else { format!("{domain} {v}") })
-        .collect();
-    let mut about = vec![several(info.nodes, "node")];
-    about.push(format!("{} parameters", counted(info.parameters)));
-    about.push(size(info.weight_bytes));
-    about.extend(opsets);
-    if !info.producer.is_empty() {
-        about.push(info.producer.clone());
-    }
-    let mut rewritten = model.graph().clone();
-    let report = optimize(&mut rewritten, &Options::level_of(Level::Full));
-    let passes: Vec<PassData> = (oxidane::passes::passes().into_iter())
-        .map(|p| PassData { name: p.name, doc: p.doc, count: report.count(p.name) })
-        .collect();
-    let mut touched: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
-    for fired in report.fired() {
-        let Some(pass) = passes.iter().position(|p| p.name == fired.pass) else { continue };
-        let all = touched.entry((&fired.path, &fired.node)).or_default();
-        if !all.contains(&pass) {
-            all.push(pass);
-        }
-    }
-    let (profile, times, no_profile) = match run {
-        None => (None, HashMap::new(), Some("The model was not run, as asked.".to_owned())),
-        Some(run) => match profile(model.graph(), &run)? {
-            Ok((profile, times)) => (Some(profile), times, None),
-            Err(why) => (None, HashMap::new(), Some(format!("There is no heat map: {why}"))),
-        },
-    };
-    let mut walk = Walk {
-        ops: Vec::new(),
-        op_index: HashMap::new(),
-        graphs: Vec::new(),
-        constants: Vec::new(),
-        touched: &touched,
-        times: &times,
-    };
-    walk.graph(model.graph(), "", -1, &mut Vec::new());
-    Ok(Content {
-        title: title.to_owned(),
-        about: about.join(" · "),
-        ops: walk.ops,
-        graphs: walk.graphs.into_iter().flatten().collect(),
-        constants: walk.constants,
-        pass_note: format!(
-            "At level full {} become {}, and the static cost goes from {} to {}.",
-            several(report.nodes_before, "node"),
-            report.nodes_after,
-            report.cost_before,
-            report.cost_after
-        ),
-        passes,
-        profile,
-        no_profile,
-    })
+    note: &'a str,
 }
 
 struct Walk<'a> {
@@ -192,7 +234,7 @@ struct Walk<'a> {
     graphs: Vec<Option<GraphData>>,
     constants: Vec<Constant>,
     touched: &'a HashMap<(&'a str, &'a str), Vec<usize>>,
-    times: &'a HashMap<NodeId, f64>,
+    times: Option<&'a HashMap<NodeId, f64>>,
 }
 
 impl Walk<'_> {
@@ -222,12 +264,12 @@ impl Walk<'_> {
         let all = order.len();
         order.retain(|&id| shown(graph, id));
         let held = all - order.len();
-        let slashes = module::by_slashes(graph.nodes().map(|(_, n)| n.name()));
+        let mut modules = modules(graph);
         let mut nodes = Vec::with_capacity(order.len());
         for id in order {
             let node = graph.node(id);
             let output = node.outputs().iter().flatten().next().map_or("", |&v| graph.value(v).name());
-            let (m, s) = module::of(node.name(), output, slashes);
+            let Module { path: m, rest: s } = modules.remove(&id).unwrap_or_default();
             let op = node.op().name().to_owned();
             let o = *self.op_index.entry(op.clone()).or_insert_with(|| {
                 self.ops.push(op);
@@ -257,11 +299,10 @@ impl Walk<'_> {
                 u: node.outputs().iter().map(place).collect(),
                 a,
                 b,
-                t: (parent < 0).then(|| self.times.get(&id).copied()).flatten(),
+                t: self.times.filter(|_| parent < 0).and_then(|times| times.get(&id).copied()),
                 p,
             });
         }
-        adopt(&mut nodes);
         self.graphs[at] = Some(GraphData {
             name: name.to_owned(),
             parent,
@@ -285,33 +326,6 @@ fn still(graph: &Graph, mut value: ValueId) -> Option<Tensor> {
         value = node.input(0).filter(|_| node.op().name() == "Identity")?;
     }
     None
-}
-
-/// A node without a module stands in the module that all its readers share.
-fn adopt(nodes: &mut [NodeData]) {
-    let mut readers: HashMap<i64, Vec<usize>> = HashMap::new();
-    for (k, node) in nodes.iter().enumerate() {
-        node.i.iter().for_each(|&v| readers.entry(v).or_default().push(k));
-    }
-    // Last first, so that chains of such nodes follow.
-    for k in (0..nodes.len()).rev() {
-        if !nodes[k].m.is_empty() {
-            continue;
-        }
-        let own = nodes[k].u.iter().filter_map(|v| readers.get(v)).flatten();
-        let mut shared: Option<Vec<&str>> = None;
-        for &reader in own {
-            let path: Vec<&str> = nodes[reader].m.split('/').filter(|p| !p.is_empty()).collect();
-            shared = Some(match shared {
-                None => path,
-                Some(before) => {
-                    let same = before.iter().zip(&path).take_while(|(a, b)| a == b).count();
-                    before[..same].to_vec()
-                }
-            });
-        }
-        nodes[k].m = shared.unwrap_or_default().join("/");
-    }
 }
 
 fn domain(node: &Node) -> String {
@@ -403,77 +417,4 @@ fn spread(values: impl ExactSizeIterator<Item = f64> + Clone) -> ([String; 5], V
     };
     let share = format!("{:.2} %", 100.0 * zeros as f64 / count);
     ([number(least), number(most), number(mean), number(deviation), share], bars)
-}
-
-/// Adds up the time of nodes, which are called by their numbers.
-struct Clock(Mutex<HashMap<usize, Duration>>);
-
-impl Observer for Clock {
-    fn node(&self, event: NodeEvent<'_>) {
-        if let Ok(number) = event.graph.node(event.node).name().parse()
-            && let Ok(mut times) = self.0.lock()
-        {
-            *times.entry(number).or_default() += event.time;
-        }
-    }
-}
-
-/// The time of a run and of each node of the main graph, in milliseconds; or why there is none.
-type Timed = Result<(Profile, HashMap<NodeId, f64>), String>;
-
-fn profile(graph: &Graph, run: &Run<'_>) -> Result<Timed> {
-    let given = run.inputs.map(|path| given(graph, path)).transpose()?;
-    let mut numbered = graph.clone();
-    let ids: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
-    for &id in &ids {
-        numbered.set_node_name(id, &id.index().to_string());
-    }
-    let options = SessionOptions::default();
-    let session = match oxidane::runtime::Session::new(&numbered, &options) {
-        Ok(session) => session,
-        Err(problems) => return Ok(Err(problems.to_string())),
-    };
-    let mut why = "there are no inputs to try".to_owned();
-    let ways = if given.is_some() { vec![Sizes::new()] } else { choices(&symbols(graph), run.sizes) };
-    for (i, sizes) in ways.into_iter().enumerate() {
-        let made = match &given {
-            Some(given) => Ok(given.clone()),
-            None => Random::new(1 + i as u64).inputs(graph, &sizes),
-        };
-        let inputs: Vec<Option<Datum>> = match made {
-            Ok(inputs) => inputs,
-            Err(error) => {
-                why = format!("{error:#}");
-                continue;
-            }
-        };
-        if let Err(error) = session.run_with(inputs.clone(), RunOptions::default()) {
-            why = error.to_string();
-            continue;
-        }
-        let clock = Clock(Mutex::new(HashMap::new()));
-        let start = Instant::now();
-        let mut runs = 0u32;
-        while runs == 0 || runs < 50 && start.elapsed() < RUNNING {
-            let options = RunOptions { observer: Some(&clock), ..RunOptions::default() };
-            if let Err(error) = session.run_with(inputs.clone(), options) {
-                return Ok(Err(error.to_string()));
-            }
-            runs += 1;
-        }
-        let milliseconds = |d: Duration| d.as_secs_f64() * 1e3 / f64::from(runs);
-        let total = milliseconds(start.elapsed());
-        let times = clock.0.into_inner().unwrap_or_default();
-        let times: HashMap<NodeId, f64> =
-            ids.iter().filter_map(|&id| Some((id, milliseconds(*times.get(&id.index())?)))).collect();
-        let sizes: Vec<String> = sizes.iter().map(|(name, n)| format!("{name} = {n}")).collect();
-        let with = if sizes.is_empty() { String::new() } else { format!(" with {}", sizes.join(", ")) };
-        let note = format!(
-            "{total:.2} ms on {}{with}, the mean of {}, node by node without fusions.",
-            several(session.threads(), "thread"),
-            several(runs as usize, "run")
-        );
-        return Ok(Ok((Profile { total, note }, times)));
-    }
-    Ok(Err(why))
 }
