@@ -67,3 +67,41 @@ fn module(name: &str, output: &str, slashes: bool) -> Module {
         None => Module { path: String::new(), rest: trimmed.to_owned() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oxidane::Model;
+
+    #[test]
+    fn names_tell_modules() {
+        let of = |name, slashes| {
+            let module = module(name, "out", slashes);
+            (module.path, module.rest)
+        };
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(of("/layer1/layer1.0/conv1/Conv", true), pair("layer1/layer1.0/conv1", "Conv"));
+        assert_eq!(of("p2o.Conv.0", false), pair("p2o", "Conv.0"));
+        assert_eq!(of("encoder.norm.Mul", false), pair("encoder/norm", "Mul"));
+        assert_eq!(of("Conv_12", true), pair("", "Conv_12"));
+        assert_eq!(of("", true), pair("", "out"));
+    }
+
+    #[test]
+    fn what_has_no_module_stands_where_it_is_read() {
+        let text = "<ir_version: 10, opset_import: [\"\" : 23]>
+            g (float[2] x) => (float[2] y) {
+                a = Neg(x)
+                b = Abs(a)
+                [\"m/n/one\"] c = Relu(b)
+                [\"m/o/two\"] d = Exp(b)
+                [\"m/o/three\"] y = Add(c, d)
+            }";
+        let proto = oxidane::onnx::text::parse_model(text).expect("text");
+        let model = Model::from_proto(proto, None).expect("a model");
+        let modules = modules(model.graph());
+        let mut paths: Vec<&str> = modules.values().map(|module| module.path.as_str()).collect();
+        paths.sort_unstable();
+        assert_eq!(paths, ["m", "m", "m/n", "m/o", "m/o"]);
+    }
+}

@@ -25,6 +25,8 @@ pub struct Profile {
     pub runs: usize,
     /// Seconds of a run: the median.
     pub run: f64,
+    /// Seconds of the shortest run.
+    pub least: f64,
     /// The nodes in order, each one's bodies after it.
     pub nodes: Vec<NodeProfile>,
     /// The spans of the shortest run, as they ended.
@@ -210,7 +212,7 @@ impl Profile {
                 best = Some((took, began, seen.1));
             }
         }
-        let (_, began, spans) = best.unwrap_or_else(|| (Duration::ZERO, Instant::now(), Vec::new()));
+        let (least, began, spans) = best.unwrap_or_else(|| (Duration::ZERO, Instant::now(), Vec::new()));
         for span in &spans {
             sites.nodes[span.node].calls += 1;
         }
@@ -223,6 +225,7 @@ impl Profile {
             threads: session.runtime().threads(),
             runs,
             run: median(&mut times),
+            least: least.as_secs_f64(),
             nodes: sites.nodes,
             spans,
             began,

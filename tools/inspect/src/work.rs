@@ -124,3 +124,71 @@ pub fn known(ty: &Type) -> Option<Vec<usize>> {
 fn times(some: &[usize], others: &[usize]) -> Option<u128> {
     some.iter().chain(others).try_fold(1u128, |n, &d| n.checked_mul(d as u128))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oxidane::Model;
+
+    /// The work and bytes of the first node of a model, as its types say.
+    fn first(graph: &str) -> (Option<Work>, usize) {
+        let text = format!("<ir_version: 10, opset_import: [\"\" : 23, \"com.microsoft\" : 1]>\n{graph}");
+        let proto = oxidane::onnx::text::parse_model(&text).expect("text");
+        let model = Model::from_proto(proto, None).expect("a model");
+        let graph = model.graph();
+        let (_, node) = graph.nodes().next().expect("a node");
+        let shape = |v| known(graph.value(v).ty()?);
+        let size = |v: ValueId| {
+            let ty = graph.value(v).ty().and_then(Type::as_tensor).expect("a tensor");
+            ty.dtype.byte_len(shape(v).expect("sizes").iter().product()).expect("bytes")
+        };
+        let known = node.inputs().iter().flatten().all(|&v| shape(v).is_some());
+        (Work::of(node, &shape), if known { bytes(node, &size) } else { 0 })
+    }
+
+    fn floats(n: u128) -> Option<Work> {
+        Some(Work { multiply_adds: Some(n), numbers: Numbers::Floats })
+    }
+
+    #[test]
+    fn products_and_convolutions() {
+        let product = "g (float[2,5,7] a, float[7,3] b) => (float[2,5,3] y) { y = MatMul(a, b) }";
+        assert_eq!(first(product), (floats(2 * 5 * 7 * 3), 4 * (70 + 21 + 30)));
+        let turned = "g (float[7,5] a, float[7,3] b) => (float[5,3] y) { y = Gemm<transA = 1>(a, b) }";
+        assert_eq!(first(turned).0, floats(5 * 7 * 3));
+        let grouped = "g (float[1,4,9,9] x, float[6,2,3,3] w) => (float[1,6,4,4] y) \
+                       { y = Conv<group = 2, strides = [2, 2]>(x, w) }";
+        assert_eq!(first(grouped).0, floats(6 * 4 * 4 * 2 * 9));
+        let integers = "g (uint8[2,5] a, int8[5,3] b) => (int32[2,3] y) { y = MatMulInteger(a, b) }";
+        let bytes = Work { multiply_adds: Some(2 * 5 * 3), numbers: Numbers::Bytes };
+        assert_eq!(first(integers), (Some(bytes), 10 + 15 + 24));
+        let unknown = "g (float[n,7] a, float[7,3] b) => (float[n,3] y) { y = MatMul(a, b) }";
+        assert_eq!(first(unknown).0, Some(Work { multiply_adds: None, numbers: Numbers::Floats }));
+    }
+
+    #[test]
+    fn sequences_and_attention() {
+        let gates = "g (float[10,2,3] x, float[1,16,3] w, float[1,16,4] r) => (float[10,1,2,4] y) \
+                     { y = LSTM<hidden_size = 4>(x, w, r) }";
+        // Four gates of four states for each step and sequence.
+        assert_eq!(first(gates).0, floats(10 * 2 * 16 * (3 + 4)));
+        // Two heads of 4 with values of 8, 5 queries, 6 keys.
+        let heads = "g (float[1,2,5,4] q, float[1,2,6,4] k, float[1,2,6,8] v) => (float[1,2,5,8] y) \
+                     { y = Attention(q, k, v) }";
+        assert_eq!(first(heads).0, floats(2 * 5 * 6 * (4 + 8)));
+        let flat = "g (float[1,5,8] q, float[1,6,8] k, float[1,6,16] v) => (float[1,5,16] y) \
+                    { y = Attention<q_num_heads = 2, kv_num_heads = 2>(q, k, v) }";
+        assert_eq!(first(flat).0, floats(2 * 5 * 6 * (4 + 8)));
+    }
+
+    #[test]
+    fn what_moves_data_multiplies_nothing() {
+        let sum = "g (float[5] a, float[5] b) => (float[5] y) { y = Add(a, b) }";
+        assert_eq!(first(sum), (None, 60));
+        // The rows that are picked, their numbers and the result.
+        let picked = "g (float[1000,8] a, int64[3] i) => (float[3,8] y) { y = Gather(a, i) }";
+        assert_eq!(first(picked), (None, 96 + 24 + 96));
+        let view = "g (float[4,2] a, int64[1] s) => (float[8] y) { y = Reshape(a, s) }";
+        assert_eq!(first(view).1, 0);
+    }
+}

@@ -133,11 +133,12 @@ fn nodes(profile: &Profile, limits: &Arithmetic) -> Vec<Sum> {
 fn show(args: &ProfileArgs, profile: &Profile, limits: &Arithmetic) {
     let total = profile.total(limits);
     say!(
-        "{}: {:.3} ms a run on {}, the median of {}; {} take {:.3} ms together",
+        "{}: {:.3} ms a run on {}, the median of {}, {:.3} the shortest; {} take {:.3} ms together",
         args.model.display(),
         profile.run * 1e3,
         several(profile.threads, "thread"),
         several(profile.runs, "run"),
+        profile.least * 1e3,
         several(total.nodes, "node"),
         total.time * 1e3
     );
@@ -225,7 +226,7 @@ fn object(args: &ProfileArgs, profile: &Profile, limits: &Arithmetic) -> Value {
     let nodes: Vec<Value> = nodes.collect();
     let all = |sums: Vec<Sum>| -> Vec<Value> { sums.iter().map(sum).collect() };
     json!({
-        "threads": profile.threads, "runs": profile.runs, "run_ms": profile.run * 1e3,
+        "threads": profile.threads, "runs": profile.runs, "run_ms": profile.run * 1e3, "least_ms": profile.least * 1e3,
         "nodes_ms": total.time * 1e3, "peak_gflops": giga(limits.floats),
         "peak_bf16_gflops": limits.halves.map(giga), "peak_byte_gops": limits.bytes.map(giga),
         "ops": all(profile.by(limits, |node| &node.op)), "layers": all(profile.by(limits, |node| args.layer(node))),

@@ -150,46 +150,107 @@ fn bad_files_and_bad_usage_end_with_their_codes() {
     refused(2, &[&"bench", &file, &"--seconds", &"minus one"]);
 }
 
+/// A profile of a bundled model, as JSON, with a trace and a page in a folder.
+fn profile(name: &str, threads: &str, folder: &Path) -> serde_json::Value {
+    let model = testdata().join("models").join(name);
+    let (file, inputs) = (model.join("model.onnx"), model.join("input.npz"));
+    let (trace, page) = (folder.join("trace.json"), folder.join("page.html"));
+    let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> =
+        vec![&"profile", &file, &"--inputs", &inputs, &"--threads", &threads, &"--runs", &"3", &"--json"];
+    let files: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"--trace", &trace, &"--html", &page];
+    arguments.extend(files);
+    let done = onnx_run(&arguments);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).expect("JSON")
+}
+
+fn sum(rows: &serde_json::Value, key: &str) -> f64 {
+    let number = |row: &serde_json::Value| row[key].as_f64().unwrap_or(0.0);
+    rows.as_array().expect("rows").iter().map(number).sum()
+}
+
 #[test]
 fn profiles_add_up() {
     let folder = tempfile::tempdir().expect("a folder");
+    // The last one holds nodes in the bodies of If.
+    for name in ["magika", "silero-vad-half"] {
+        let told = profile(name, "1", folder.path());
+        let nodes = told["nodes"].as_array().expect("nodes");
+        assert!(!nodes.is_empty(), "{name}");
+        for key in ["ms", "nodes", "bytes", "multiply_adds"] {
+            let all = sum(&told["nodes"], key);
+            for by in ["ops", "layers"] {
+                assert!((sum(&told[by], key) - all).abs() <= 1e-6 * all.max(1.0), "{name}: {key} by {by}");
+            }
+        }
+        assert!((sum(&told["nodes"], "share") - 100.0).abs() < 1e-6, "{name}");
+        let (nodes_ms, run_ms) = (sum(&told["nodes"], "ms"), told["run_ms"].as_f64().expect("a number"));
+        // The median of sums is not the sum of medians, but near it.
+        assert!(nodes_ms > 0.3 * run_ms && nodes_ms < 1.5 * run_ms, "{name}: {nodes_ms} of {run_ms} ms");
+        assert!(sum(&told["nodes"], "multiply_adds") > 1e5, "{name}");
+        for row in nodes {
+            assert!(row["peak"].as_f64().is_none_or(|peak| peak <= 110.0), "{name}: {row}");
+            assert!(row["op"].as_str().is_some_and(|op| !op.is_empty()), "{name}: {row}");
+        }
+    }
+}
+
+#[test]
+fn traces_hold_every_call_and_pages_the_executed_graph() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = profile("ppocr-cls", "2", folder.path());
+    let text = std::fs::read(folder.path().join("trace.json")).expect("a trace");
+    let trace: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let of = |kind: &str| events.iter().filter(|e| e["ph"] == kind).collect::<Vec<_>>();
+    let (tracks, calls) = (of("M"), of("X"));
+    assert_eq!(calls.len() as f64, sum(&told["nodes"], "calls"));
+    assert!(tracks.iter().any(|t| t["name"] == "thread_name" && t["args"]["name"].is_string()));
+    for call in calls {
+        assert!(tracks.iter().any(|track| track["tid"] == call["tid"]), "{call}");
+        assert!(call["ts"].as_f64() >= Some(0.0) && call["dur"].as_f64() > Some(0.0), "{call}");
+        assert!(call["args"]["op"].is_string() && call["args"]["shape"].is_string(), "{call}");
+    }
+    let page = std::fs::read_to_string(folder.path().join("page.html")).expect("a page");
+    assert!(
+        page.contains("<title>ppocr-cls</title>") && page.contains("as it is executed"),
+        "{}",
+        page.len()
+    );
+}
+
+#[test]
+fn profiles_are_told_in_tables() {
+    let magika = testdata().join("models/magika");
+    let (file, inputs) = (magika.join("model.onnx"), magika.join("input.npz"));
+    let done = onnx_run(&[&"profile", &file, &"--inputs", &inputs, &"--runs", &"1", &"--top", &"2"]);
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    for part in
+        ["ms a run on", "GFLOP/s of float32", "operator\n", "node: operator, output, name\n", " more\n"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
+fn profiles_refuse_bad_input() {
+    let folder = tempfile::tempdir().expect("a folder");
     let magika = testdata().join("models/magika");
     let (model, inputs) = (magika.join("model.onnx"), magika.join("input.npz"));
-    let trace = folder.path().join("trace.json");
-    let done = onnx_run(&[
-        &"profile",
-        &model,
-        &"--inputs",
-        &inputs,
-        &"--threads",
-        &"1",
-        &"--runs",
-        &"3",
-        &"--json",
-        &"--trace",
-        &trace,
-    ]);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let told: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
-    let nodes = told["nodes"].as_array().expect("nodes");
-    let sum = |rows: &serde_json::Value| -> f64 {
-        rows.as_array().expect("rows").iter().map(|row| row["ms"].as_f64().expect("a number")).sum()
-    };
-    let (all, by_op) = (sum(&told["nodes"]), sum(&told["ops"]));
-    assert!(!nodes.is_empty() && (all - by_op).abs() < 1e-6 * all.max(1.0), "{all} {by_op}");
-    assert!((sum(&told["layers"]) - all).abs() < 1e-6 * all.max(1.0));
-    for row in nodes {
-        assert!(row["peak"].as_f64().is_none_or(|peak| peak < 110.0), "{row}");
+    let nowhere = folder.path().join("none/file.json");
+    for flag in ["--trace", "--html"] {
+        let said = refused(1, &[&"profile", &model, &"--inputs", &inputs, &"--runs", &"1", &flag, &nowhere]);
+        assert!(said.contains("file.json") && said.contains("folder"), "{said}");
+        refused(1, &[&"profile", &model, &"--inputs", &inputs, &"--runs", &"1", &flag, &folder.path()]);
     }
-    let written: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(&trace).expect("a trace")).expect("JSON");
-    let events = written["traceEvents"].as_array().expect("events");
-    assert!(events.iter().filter(|e| e["ph"] == "X" && e["cat"] == "node").count() >= nodes.len());
-
-    let nowhere = folder.path().join("none/trace.json");
-    let said = refused(1, &[&"profile", &model, &"--inputs", &inputs, &"--runs", &"1", &"--trace", &nowhere]);
-    assert!(said.contains("trace.json"), "{said}");
+    // What is wrong with inputs is told as by `run`.
+    let said = refused(1, &[&"profile", &model]);
+    assert!(said.contains("missing"), "{said}");
+    refused(1, &[&"profile", &nowhere, &"--random", &"1"]);
     refused(2, &[&"profile", &model, &"--runs", &"0"]);
+    refused(2, &[&"profile", &model, &"--depth", &"0"]);
+    refused(2, &[&"peak", &"--threads", &"many"]);
 }
 
 #[test]
@@ -200,4 +261,6 @@ fn the_machine_is_measured() {
     for key in ["gflops", "read_gb", "copy_gb"] {
         assert!(told[key].as_f64().is_some_and(|n| n > 0.0), "{key}: {told}");
     }
+    let done = onnx_run(&[&"peak", &"--threads", &"1"]);
+    assert!(String::from_utf8_lossy(&done.stdout).contains("GFLOP/s"));
 }

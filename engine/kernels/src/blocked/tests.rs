@@ -212,6 +212,21 @@ fn minimal_filtering() {
     check_winograd::<4>(&deep, &[7, 7]);
 }
 
+#[test]
+fn products_are_those_of_the_sums_or_fewer() {
+    let products = |spec: &Spec, input, spatial: &[usize]| {
+        Convolution::products(spec, input, false, 2, spatial).expect("sizes that fit").count
+    };
+    let depthwise = spec(24, 24, 24, window(&[3, 3], &[2, 2], &[], &[1; 4]));
+    assert_eq!(products(&depthwise, Input::Blocked, &[9, 9]), 2 * 24 * 25 * 9);
+    let dense = spec(1, 3, 20, window(&[7, 7], &[], &[], &[]));
+    assert_eq!(products(&dense, Input::Dense, &[10, 12]), 2 * 20 * 4 * 6 * 3 * 49);
+    // Tiles of 4 x 4 outputs take 36 products for each pair of channels, not 144.
+    let filtered = spec(1, 64, 64, window(&[3, 3], &[], &[], &[1; 4]));
+    assert_eq!(products(&filtered, Input::Blocked, &[56, 56]), 2 * 14 * 14 * 36 * 64 * 64);
+    assert!(Convolution::products(&dense, Input::Dense, false, 1, &[6, 6]).is_err());
+}
+
 /// Minimal filtering of both sizes, whichever would be chosen.
 fn check_winograd<const M: usize>(spec: &Spec, spatial: &[usize]) {
     let positions: usize = spatial.iter().product();
