@@ -297,15 +297,6 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_those_of_the_loops() {
-        assert_eq!(dispatch(Fma) % (2 * 16 * TURNS), 0);
-        // 2 x 64 bytes or 32 halves a vector, 16 x 16 sums a tile: whole turns of either.
-        for count in sums_of_products().into_iter().flatten() {
-            assert_eq!(count() % (64 * TURNS), 0);
-        }
-    }
-
-    #[test]
     fn the_higher_figure_counts() {
         let one = Arithmetic { floats: 1.0, halves: None, bytes: Some(4.0) };
         let other = Arithmetic { floats: 2.0, halves: Some(1.0), bytes: Some(3.0) };
