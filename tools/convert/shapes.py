@@ -72,6 +72,13 @@ def freed(path, folder):
         value.type.tensor_type.ClearField("shape")
     out = folder / "free.onnx"
     onnx.save(bare(model), out)
+    # Where constants hold for the model's own batch alone it does not infer so, unless sizes that differ are merged.
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            SymbolicShapeInference.infer_shapes(onnx.load(out), auto_merge=False)
+        except Exception:
+            print(f"  ({path.stem}: with a free batch sizes would have to be merged; its own stays)", file=sys.stderr)
+            return path
     return out
 
 
