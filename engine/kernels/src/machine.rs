@@ -115,8 +115,9 @@ fn best(mut work: impl FnMut()) -> f64 {
     best.as_secs_f64()
 }
 
-/// Turns of the loops of products.
-const TURNS: usize = 100_000;
+/// Turns of the loops of products: some ten microseconds, so that all threads meet the machine free at times even
+/// where other programs run.
+const TURNS: usize = 10_000;
 
 /// Multiply-adds in registers; gives the multiplications and additions.
 struct Fma;

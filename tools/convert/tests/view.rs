@@ -306,3 +306,32 @@ fn ten_thousand_nodes_with_branches() {
     assert_eq!(browser.run("onnxView.selected()"), json!("s23/b2345/add"));
     assert_eq!(browser.errors, Vec::<String>::new());
 }
+
+#[test]
+fn the_heat_map_of_what_is_executed() {
+    use oxidane::{Level, Model};
+    use oxidane_inspect::{made::Random, page::Page, profile::Profile};
+    let Some(program) = chromium() else { return };
+    let model = Model::open(bundled("magika")).and_then(|m| m.optimize(Level::Full)).expect("a model");
+    let session = model.session().expect("a session");
+    let inputs = Random::new(1).inputs(model.graph(), &[]).expect("inputs");
+    let profile = Profile::measure(&session, &inputs, 2).expect("a profile");
+    let heat = Ok(profile.heat());
+    let page = Page { title: "run", about: "as executed", graph: &profile.graph, passes: None, heat };
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = folder.path().join("heat.html");
+    std::fs::write(&to, page.html().expect("a page")).expect("a file");
+    let mut browser = Browser::start(&program);
+    browser.open(&to);
+    browser.click("#expand");
+    let before = browser.colors();
+    browser.click("#heat");
+    browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))");
+    assert_ne!(browser.colors(), before);
+    assert_eq!(browser.run("document.getElementById('scale').hidden"), json!(false));
+    // There is nothing to tell of passes: they are over.
+    assert_eq!(browser.run("document.getElementById('passes').disabled"), json!(true));
+    let details = browser.run("document.getElementById('details').textContent");
+    assert!(details.as_str().is_some_and(|text| text.contains("after all passes")), "{details}");
+    assert_eq!(browser.errors, Vec::<String>::new());
+}

@@ -234,6 +234,25 @@ impl Profile {
         })
     }
 
+    /// Limits as measured, or what nodes reached where that is more: the machine was busy while they were measured.
+    pub fn raised(&self, measured: Arithmetic) -> Arithmetic {
+        let mut limits = measured;
+        for node in &self.nodes {
+            let Some((work, speed)) = node.work.zip(node.operations().map(|n| n / node.time)) else {
+                continue;
+            };
+            if !speed.is_finite() {
+                continue;
+            }
+            match work.numbers {
+                Numbers::Floats => limits.floats = limits.floats.max(speed),
+                Numbers::Halves => limits.halves = limits.halves.map(|limit| limit.max(speed)),
+                Numbers::Bytes => limits.bytes = limits.bytes.map(|limit| limit.max(speed)),
+            }
+        }
+        limits
+    }
+
     /// All nodes together.
     pub fn total(&self, limits: &Arithmetic) -> Sum {
         self.nodes.iter().fold(Sum::default(), |sum, node| sum.and(&Sum::of(node, limits)))
@@ -434,5 +453,41 @@ mod tests {
         assert_eq!(median(&mut [4.0, 3.0, 1.0, 2.0]), 2.5);
         assert_eq!(median(&mut [7.0]), 7.0);
         assert_eq!(median(&mut []), 0.0);
+    }
+
+    #[test]
+    fn limits_do_not_lie_below_what_nodes_reach() {
+        let node = |multiply_adds, time, numbers| NodeProfile {
+            name: String::new(),
+            op: String::new(),
+            layer: String::new(),
+            output: String::new(),
+            time,
+            calls: 1,
+            work: Some(Work { multiply_adds, numbers }),
+            bytes: 0,
+            id: None,
+            holder: None,
+        };
+        let nodes = vec![
+            node(Some(30), 2.0, Numbers::Floats),
+            node(Some(1), 0.0, Numbers::Floats),
+            node(None, 1.0, Numbers::Floats),
+            node(Some(30), 2.0, Numbers::Halves),
+            node(Some(30), 2.0, Numbers::Bytes),
+        ];
+        let profile = Profile {
+            threads: 1,
+            runs: 1,
+            run: 7.0,
+            least: 7.0,
+            nodes,
+            spans: Vec::new(),
+            began: Instant::now(),
+            tracks: Vec::new(),
+            graph: Graph::default(),
+        };
+        let measured = Arithmetic { floats: 20.0, halves: None, bytes: Some(40.0) };
+        assert_eq!(profile.raised(measured), Arithmetic { floats: 30.0, ..measured });
     }
 }

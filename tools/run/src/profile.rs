@@ -88,7 +88,14 @@ pub(crate) fn profile(args: &ProfileArgs) -> Result<()> {
     let before = Arithmetic::measure(&pool);
     let profile = Profile::measure(&session, &inputs, args.runs as usize)
         .with_context(|| args.model.display().to_string())?;
-    let limits = before.or(Arithmetic::measure(&pool));
+    let measured = before.or(Arithmetic::measure(&pool));
+    let limits = profile.raised(measured);
+    if limits != measured {
+        eprintln!(
+            "note: nodes ran faster than the limits that were measured, since other programs run: percentages are of the \
+             fastest node"
+        );
+    }
     if let Some(file) = &args.trace {
         write(file, &trace(&profile).to_string())?;
     }

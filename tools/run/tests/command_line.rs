@@ -189,7 +189,7 @@ fn profiles_add_up() {
         assert!(nodes_ms > 0.3 * run_ms && nodes_ms < 1.5 * run_ms, "{name}: {nodes_ms} of {run_ms} ms");
         assert!(sum(&told["nodes"], "multiply_adds") > 1e5, "{name}");
         for row in nodes {
-            assert!(row["peak"].as_f64().is_none_or(|peak| peak <= 110.0), "{name}: {row}");
+            assert!(row["peak"].as_f64().is_none_or(|peak| peak <= 100.0001), "{name}: {row}");
             assert!(row["op"].as_str().is_some_and(|op| !op.is_empty()), "{name}: {row}");
         }
     }
