@@ -106,7 +106,12 @@ fn steps(spec: &Spec, input: Input) -> Vec<(Step, Vec<Value>)> {
 }
 
 impl Rounded {
-    pub(super) fn new(spec: &Spec, input: Input, weights: &[f32]) -> Result<Rounded, KernelError> {
+    pub(super) fn new(
+        threads: &Threads,
+        spec: &Spec,
+        input: Input,
+        weights: &[f32],
+    ) -> Result<Rounded, KernelError> {
         let kernel = pair(&spec.window.kernel, 1);
         let (taps, outputs) = (kernel.0 * kernel.1, spec.outputs);
         let steps = steps(spec, input);
@@ -114,17 +119,19 @@ impl Rounded {
         let mut packed = Aligned::zeroed(panels * steps.len() * STEP)?;
         let words: &mut [u32] = bytemuck::cast_slice_mut(packed.get_mut());
         let of_output = spec.inputs * taps;
-        for (i, half) in words.chunks_exact_mut(STEP / 2).enumerate() {
-            let first = (i / 2 / steps.len() * 2 + i % 2) * LANES;
-            let count = LANES.min(outputs.saturating_sub(first));
-            for &(at, c, tap) in &steps[i / 2 % steps.len()].1 {
-                let line = &mut half[at / 2 * LANES..][..count];
-                let from = weights[(first * of_output + c * taps + tap).min(weights.len())..].iter();
-                for (word, &w) in line.iter_mut().zip(from.step_by(of_output)) {
-                    *word |= rounded(w) << (at % 2 * 16);
+        threads.for_each_piece(words, (steps.len() * STEP).max(1), |panel, words| {
+            for (i, half) in words.chunks_exact_mut(STEP / 2).enumerate() {
+                let first = panel * DEPTH + i % 2 * LANES;
+                let count = LANES.min(outputs.saturating_sub(first));
+                for &(at, c, tap) in &steps[i / 2].1 {
+                    let line = &mut half[at / 2 * LANES..][..count];
+                    let from = weights[(first * of_output + c * taps + tap).min(weights.len())..].iter();
+                    for (word, &w) in line.iter_mut().zip(from.step_by(of_output)) {
+                        *word |= rounded(w) << (at % 2 * 16);
+                    }
                 }
             }
-        }
+        });
         Ok(Rounded { packed, steps: steps.into_iter().map(|(step, _)| step).collect() })
     }
 

@@ -217,7 +217,7 @@ impl Convolution {
             && bf16::pays(&self.spec, self.input, &sizes)
         {
             let made = kept.get_or_init(|| {
-                packed(&self.weights, |weights| Rounded::new(&self.spec, self.input, weights))
+                packed(&self.weights, |weights| Rounded::new(packers, &self.spec, self.input, weights))
             });
             made.as_ref().map_err(KernelError::clone)?.run(threads, &call, out);
             return Ok(());

@@ -283,7 +283,7 @@ fn check_rounded(spec: &Spec, input: Input, batch: usize, spatial: &[usize], fun
     let most = want.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     let other = noise(want.len(), 4);
     let summed = blocked(batch, spec.outputs, sizes.positions(), &other);
-    let rounded = Rounded::new(spec, input, &w).unwrap();
+    let rounded = Rounded::new(&Threads::new(2), spec, input, &w).unwrap();
     for sum in [None, Some(&summed[..])] {
         let call = Call { sizes: &sizes, x: &seen, sum, bias: &padded, after: After::new(function) };
         let mut bits: Option<Vec<f32>> = None;
@@ -329,6 +329,7 @@ fn rounded_to_bf16() {
         (window(&[5], &[2], &[], &[2, 2]), vec![61]),
         (window(&[1], &[], &[], &[]), vec![700]),
         (window(&[3, 3], &[], &[], &[1; 4]), vec![45, 61]),
+        (window(&[3, 3], &[2, 2], &[], &[1; 4]), vec![61, 57]),
     ] {
         check_rounded(&spec(1, 40, 70, w.clone()), Input::Blocked, 2, &spatial, hard);
         check_rounded(&spec(1, 20, 36, w.clone()), Input::Blocked, 5, &spatial, Some(Function::Tanh));
