@@ -48,7 +48,8 @@ def bare(model):
 
 
 def theirs(path):
-    with contextlib.redirect_stdout(io.StringIO()):
+    # The tool leaves a copy of the model, with its weights, in the working folder where it does not come through.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.chdir(path.parent):
         try:
             ort = shapes(SymbolicShapeInference.infer_shapes(bare(onnx.load(path)), auto_merge=True))
         except Exception as error:
@@ -73,7 +74,7 @@ def freed(path, folder):
     out = folder / "free.onnx"
     onnx.save(bare(model), out)
     # Where constants hold for the model's own batch alone it does not infer so, unless sizes that differ are merged.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.chdir(folder):
         try:
             SymbolicShapeInference.infer_shapes(onnx.load(out), auto_merge=False)
         except Exception:
@@ -88,6 +89,7 @@ def main():
     parser.add_argument("--convert", required=True)
     parser.add_argument("--free", action="store_true")
     args = parser.parse_args()
+    args.models = [path.resolve() for path in args.models]
     bad = 0
     print(f"{'model':24} {'values':>7} {'dims':>7} {'known':>7} {'missing':>8} {'other number':>13}")
     for path in args.models:
