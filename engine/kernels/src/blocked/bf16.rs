@@ -9,7 +9,7 @@ use super::shape::{Sizes, pair};
 use super::{After, Aligned, Call, Input, Spec, winograd};
 use crate::KernelError;
 use crate::gemm::rounded;
-use crate::gemm::tile::fetch;
+use crate::isa::fetch::fetch;
 use crate::isa::{Isa, LANES, Vector, Work, bf16_pays, bf16_products, dispatch, isa};
 use crate::scratch::with_scratch;
 use oxidane_pool::{Cells, Pool as Threads};

@@ -213,6 +213,14 @@ impl Band<'_> {
             + (R - 1) * stride
             + (kernel.1 - 1) * dilations.1;
         assert!(last < self.lines.len() && b.len() >= (self.dense.depth - 1) * line + C * LANES);
+        let (positions, blocks) = (sizes.positions(), sizes.outputs.div_ceil(LANES));
+        let offset = ((self.item * blocks + block) * positions + row * sizes.out_width + column) * LANES;
+        let last = offset + ((C - 1) * positions + R) * LANES;
+        // SAFETY: bands are disjoint, and this one writes `R` vectors in each of `C` blocks of its rows.
+        let start = unsafe { self.cells.piece(offset, last - offset) }.as_mut_ptr();
+        let sum = self.call.sum.map_or(std::ptr::null(), |sum| sum[offset..last].as_ptr());
+        let target = Target { start, block: positions * LANES, sum, far: self.call.is_far() };
+        let mut near = target.lines::<R, C>(sizes.inputs * kernel.0);
         let mut sums = [bias; R];
         // SAFETY: the weights have `depth` lines of `line` floats, and `last` is the last float that is read.
         unsafe {
@@ -220,6 +228,7 @@ impl Band<'_> {
             let mut at = b.as_ptr();
             for channel in 0..sizes.inputs {
                 for i in 0..kernel.0 {
+                    near.bring();
                     let x = x.add((channel * lines + i * dilations.0) * width);
                     for j in 0..kernel.1 {
                         let x = x.add(j * dilations.1);
@@ -238,13 +247,6 @@ impl Band<'_> {
                 }
             }
         }
-        let (positions, blocks) = (sizes.positions(), sizes.outputs.div_ceil(LANES));
-        let offset = ((self.item * blocks + block) * positions + row * sizes.out_width + column) * LANES;
-        let last = offset + ((C - 1) * positions + R) * LANES;
-        // SAFETY: bands are disjoint, and this one writes `R` vectors in each of `C` blocks of its rows.
-        let start = unsafe { self.cells.piece(offset, last - offset) }.as_mut_ptr();
-        let sum = self.call.sum.map_or(std::ptr::null(), |sum| sum[offset..last].as_ptr());
-        let target = Target { start, block: positions * LANES, sum };
         // SAFETY: as above.
         unsafe { write::<V, R, C>(sums, target, self.call.after) };
     }

@@ -354,6 +354,8 @@ impl Band<'_> {
             let next = match (panel + 1 < self.panels.1, part + 1 < self.parts) {
                 (true, _) => lines(panel + 1, part).as_ptr(),
                 (false, true) => lines(self.panels.0, part + 1).as_ptr(),
+                // The task of the next panels is likely to be run next.
+                (false, false) if self.panels.1 < panels => lines(self.panels.1, 0).as_ptr(),
                 (false, false) => std::ptr::null(),
             };
             let block = (self.group * outputs + panel * line) / LANES;
@@ -377,7 +379,7 @@ impl Band<'_> {
                     Some(sum) => sum[offset..last].as_ptr(),
                     None => std::ptr::null(),
                 };
-                let target = Target { start, block: positions * LANES, sum };
+                let target = Target { start, block: positions * LANES, sum, far: self.call.is_far() };
                 let b = Right::new(b, line, depth, next, (tile_at, count));
                 let a = windows.of(at, rows);
                 // SAFETY: the panel has `depth` lines, the windows of the tile were gathered or lie in the input, and

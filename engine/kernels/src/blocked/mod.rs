@@ -267,6 +267,14 @@ struct Call<'a> {
     after: After,
 }
 
+impl Call<'_> {
+    /// Whether the output does not stay in the second-level cache from one use of its memory to the next.
+    #[inline(always)]
+    fn is_far(&self) -> bool {
+        self.sizes.output_len() * size_of::<f32>() >= 1 << 20
+    }
+}
+
 /// What is done to sums before they are written.
 #[derive(Clone, Copy, Debug)]
 enum After {

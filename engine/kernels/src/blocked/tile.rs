@@ -1,7 +1,7 @@
 //! The register tile: positions times vectors of output channels, summed over all inputs before anything is written.
 
 use super::After;
-use crate::gemm::tile::fetch;
+use crate::isa::fetch::{fetch, fetch_to_read, fetch_to_write};
 use crate::isa::{LANES, Vector};
 
 /// Positions of a tile at most.
@@ -41,7 +41,7 @@ pub(super) struct Left {
     pub(super) step: usize,
 }
 
-/// The sums of `R` rows by `C` vectors over `depth`.
+/// The sums of `R` rows by `C` vectors over `depth`, while the lines of their target are brought near.
 ///
 /// # Safety
 /// `a` has `R` rows in each of `depth.div_ceil(16)` blocks, and `b` has `depth` lines of at least `C` vectors.
@@ -51,8 +51,10 @@ pub(super) unsafe fn sums<V: Vector, const R: usize, const C: usize>(
     a: Left,
     b: Right,
     start: [V; C],
+    to: Target,
 ) -> [[V; C]; R] {
     let mut sums = [start; R];
+    let mut target = to.lines::<R, C>(depth / LANES);
     let (mut a_block, mut at, mut next) = (a.start, b.start, b.next.0);
     // SAFETY: the caller's promise; nothing is read at an address that is only brought near.
     unsafe {
@@ -61,6 +63,7 @@ pub(super) unsafe fn sums<V: Vector, const R: usize, const C: usize>(
                 fetch(next);
                 next = next.wrapping_add(LANES);
             }
+            target.bring();
             for quarter in 0..4 {
                 for c in 0..4 {
                     step::<V, R, C>(a_block.add(quarter * 4 + c), at, &mut sums);
@@ -108,6 +111,49 @@ pub(super) struct Target {
     pub(super) block: usize,
     /// What is added, laid out alike; may be null.
     pub(super) sum: *const f32,
+    /// Whether its lines are likely to be far away.
+    pub(super) far: bool,
+}
+
+impl Target {
+    /// The lines of `R` rows and `C` vectors, to be brought near in so many turns.
+    #[inline(always)]
+    pub(super) fn lines<const R: usize, const C: usize>(self, turns: usize) -> Lines<R, C> {
+        let left = if self.far { R * C } else { 0 };
+        Lines { target: self, at: 0, row: 0, left, each: (R * C).div_ceil(turns.max(1)) }
+    }
+}
+
+/// Lines of a target that are not near yet.
+pub(super) struct Lines<const R: usize, const C: usize> {
+    target: Target,
+    /// Where the next one is, from the start on, and its row.
+    at: usize,
+    row: usize,
+    left: usize,
+    each: usize,
+}
+
+impl<const R: usize, const C: usize> Lines<R, C> {
+    /// Brings a turn's lines near, in the order in which they are written: what is not near is waited for, a sum at once,
+    /// what is written when too much of it waits.
+    #[inline(always)]
+    pub(super) fn bring(&mut self) {
+        let count = self.each.min(self.left);
+        self.left -= count;
+        for _ in 0..count {
+            fetch_to_write(self.target.start.wrapping_add(self.at));
+            if !self.target.sum.is_null() {
+                fetch_to_read(self.target.sum.wrapping_add(self.at));
+            }
+            self.at += LANES;
+            self.row += 1;
+            if self.row == R {
+                self.row = 0;
+                self.at += self.target.block - R * LANES;
+            }
+        }
+    }
 }
 
 /// Computes a tile of `rows` positions and `C` vectors of channels, finishes and writes it.
@@ -130,7 +176,7 @@ pub(super) unsafe fn tile<V: Vector, const C: usize>(
                 $($r if $r <= V::TILE.0 => {
                     // SAFETY: the caller's promise.
                     unsafe {
-                        let sums = sums::<V, $r, C>(depth, a, b, bias);
+                        let sums = sums::<V, $r, C>(depth, a, b, bias, to);
                         write::<V, $r, C>(sums, to, after);
                     }
                 })*

@@ -353,12 +353,14 @@ impl Multiply<'_> {
         // Even heights of register tiles.
         let rows = count.div_ceil(count.div_ceil(most));
         let tiles = count.div_ceil(rows);
+        let all = call.sizes.outputs.div_ceil(line);
         for panel in panels.0..panels.1 {
             let b = &winograd.packed.get()[panel * T * T * depth * line..][..T * T * depth * line];
             for i in 0..T * T {
-                let next = match (panel + 1 < panels.1, i + 1 < T * T) {
-                    (false, false) => std::ptr::null(),
-                    _ => b.as_ptr().wrapping_add((i + 1) * depth * line),
+                // After the last panel the task of the next ones is likely to follow.
+                let next = match i + 1 < T * T || panel + 1 < all {
+                    true => b.as_ptr().wrapping_add((i + 1) * depth * line),
+                    false => std::ptr::null(),
                 };
                 for tile_at in 0..tiles {
                     let at = tile_at * rows;
@@ -369,7 +371,7 @@ impl Multiply<'_> {
                     };
                     let b = Right::new(&b[i * depth * line..], line, depth, next, (tile_at, tiles));
                     let start = self.products[(i * winograd.vectors * count + at) * LANES..].as_mut_ptr();
-                    let target = Target { start, block: count * LANES, sum: std::ptr::null() };
+                    let target = Target { start, block: count * LANES, sum: std::ptr::null(), far: false };
                     // SAFETY: each block has `count` rows and there are `depth` lines; the products have room for all
                     // tiles of the panel's vectors.
                     unsafe {

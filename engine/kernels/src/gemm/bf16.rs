@@ -291,7 +291,7 @@ impl Tiles {
             asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
             for p in (0..pairs).step_by(PAIRS) {
                 for line in near.next().unwrap_or_default().chunks(CACHE_LINE) {
-                    super::tile::fetch(line.as_ptr().cast());
+                    crate::isa::fetch::fetch(line.as_ptr().cast());
                 }
                 let a = left.as_ptr().add(p);
                 let b = panel.as_ptr().add(p * SIDE);

@@ -281,7 +281,7 @@ impl Stream<'_> {
                 for d in 0..D {
                     let from = b.add(d * step + j);
                     if ahead > 0 {
-                        super::tile::fetch(from.wrapping_add(ahead));
+                        crate::isa::fetch::fetch(from.wrapping_add(ahead));
                     }
                     sum = V::load(from).mul_add(factors[d], sum);
                 }

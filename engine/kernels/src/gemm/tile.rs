@@ -8,6 +8,7 @@
 #![allow(clippy::needless_range_loop, reason = "registers are named by rows and vectors alike")]
 
 use super::Matrix;
+use crate::isa::fetch::fetch;
 use crate::isa::{LANES, Vector, Work, dispatch};
 
 /// Rows of a tile on this machine, and floats of a line of a panel.
@@ -296,19 +297,6 @@ unsafe fn step<V: Vector, const R: usize, const C: usize>(
             }
         }
     }
-}
-
-/// Brings a line of memory near.
-#[inline(always)]
-pub(crate) fn fetch(line: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address has no effect that a program sees; all x86-64 machines have it.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(line.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
 }
 
 /// Packs the rows of `a` for [`Left::Packed`]: for each column the rows side by side.

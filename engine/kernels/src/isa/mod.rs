@@ -8,6 +8,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod fetch;
 pub(crate) mod functions;
 #[cfg(target_arch = "aarch64")]
 mod neon;
