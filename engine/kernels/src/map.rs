@@ -8,7 +8,6 @@ use crate::number::{BLOCK, vectorized_for};
 use crate::walk::{Row, Walk};
 use crate::{Function, KernelError, Number, Operand};
 use oxidane_pool::Pool;
-use smallvec::SmallVec;
 
 /// `output[i] = function(input[i])`.
 ///
@@ -108,28 +107,28 @@ fn rows<A: Copy + Sync, B: Copy + Sync, C: Send>(
 }
 
 /// Elements that short rows are repeated to.
-const PERIODS: usize = 512;
+const PERIODS: usize = 128;
 
 /// A short row, repeated, where an array has such.
-struct Repeated<T>(SmallVec<[T; PERIODS]>);
+struct Repeated<T>(Option<[T; PERIODS]>);
 
 impl<T: Copy> Repeated<T> {
     fn of(row: &[T], period: usize, repeats: bool) -> Repeated<T> {
-        let mut all = SmallVec::new();
-        if repeats {
-            for _ in 0..PERIODS / period {
-                all.extend_from_slice(&row[..period]);
+        Repeated(repeats.then(|| {
+            let mut all = [row[0]; PERIODS];
+            for to in all.chunks_exact_mut(period) {
+                to.copy_from_slice(&row[..period]);
             }
-        }
-        Repeated(all)
+            all
+        }))
     }
 
     /// `n` elements of the row from `done` on, which is `phase` within the period; a single one where it stands still.
     fn part<'a>(&'a self, row: &'a [T], step: usize, phase: usize, done: usize, n: usize) -> &'a [T] {
-        match (self.0.is_empty(), step) {
-            (false, _) => &self.0[phase..][..n],
-            (true, 0) => &row[..1],
-            (true, _) => &row[done..][..n],
+        match (&self.0, step) {
+            (Some(all), _) => &all[phase..][..n],
+            (None, 0) => &row[..1],
+            (None, _) => &row[done..][..n],
         }
     }
 }

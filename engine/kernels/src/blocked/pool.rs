@@ -1,4 +1,5 @@
 use super::shape::pair;
+use super::with_aligned;
 use crate::KernelError;
 use crate::isa::{LANES, Vector, Work, dispatch};
 use crate::window::Window;
@@ -49,7 +50,9 @@ pub fn pool(
     threads.for_each_piece(out, out_height * out_width * LANES * together, |at, planes| {
         for (i, out) in planes.chunks_exact_mut(out_height * out_width * LANES).enumerate() {
             let x = &x[(at * together + i) * plane..][..plane];
-            dispatch(Plane { pooling, window, height, width, out_width, x, out });
+            with_aligned(width * LANES, |column| {
+                dispatch(Plane { pooling, window, height, width, out_width, x, column, out });
+            });
         }
     });
     Ok(())
@@ -62,6 +65,8 @@ struct Plane<'a> {
     width: usize,
     out_width: usize,
     x: &'a [f32],
+    /// Room for a line of the input.
+    column: &'a mut [f32],
     out: &'a mut [f32],
 }
 
@@ -70,34 +75,56 @@ impl Work for Plane<'_> {
 
     #[inline(always)]
     fn run<V: Vector>(self) {
+        if self.pooling == Pooling::Max { self.compute::<V, true>() } else { self.compute::<V, false>() }
+    }
+}
+
+/// The larger one, and NaN once there was one; or the sum.
+#[inline(always)]
+fn join<V: Vector, const MAX: bool>(so_far: V, v: V) -> V {
+    match MAX {
+        true => V::select(v.is_nan(), v, V::select(so_far.is_nan(), so_far, v.max(so_far))),
+        false => so_far.add(v),
+    }
+}
+
+impl Plane<'_> {
+    /// Down each column of the windows of a line first, then along them.
+    #[inline(always)]
+    fn compute<V: Vector, const MAX: bool>(self) {
         let w = self.window;
         let flat = w.rank() == 1;
         let last = w.rank() - 1;
         let kernel = w.kernel.iter().product::<usize>();
+        let start = if MAX { V::splat(f32::NEG_INFINITY) } else { V::zero() };
+        let line = self.width * LANES;
         for (row, out) in self.out.chunks_exact_mut(self.out_width * LANES).enumerate() {
             let (top, end) = if flat { (0, 1) } else { w.taps_inside(0, row, self.height) };
+            self.column.chunks_exact_mut(LANES).for_each(|to| start.put(to));
+            for i in top..end {
+                let at = match flat {
+                    true => 0,
+                    false => row * w.strides[0] + i * w.dilations[0] - w.begins[0],
+                };
+                let from = self.x[at * line..][..line].chunks_exact(LANES);
+                for (to, v) in self.column.chunks_exact_mut(LANES).zip(from) {
+                    join::<V, MAX>(V::of(to), V::of(v)).put(to);
+                }
+            }
             for (column, out) in out.chunks_exact_mut(LANES).enumerate() {
-                let (left, right) = w.taps_inside(last, column, self.width);
-                let mut most = V::splat(f32::NEG_INFINITY);
-                let mut sum = V::zero();
-                for i in top..end {
-                    let line = match flat {
-                        true => 0,
-                        false => row * w.strides[0] + i * w.dilations[0] - w.begins[0],
-                    };
-                    for j in left..right {
-                        let at = column * w.strides[last] + j * w.dilations[last] - w.begins[last];
-                        let v = V::of(&self.x[(line * self.width + at) * LANES..][..LANES]);
-                        // The larger one, and NaN once there was one.
-                        most = V::select(v.is_nan(), v, V::select(most.is_nan(), most, v.max(most)));
-                        sum = sum.add(v);
+                let (mut joined, mut seen) = (start, 0);
+                for tap in 0..w.kernel[last] {
+                    let at = column * w.strides[last] + tap * w.dilations[last];
+                    let at = at.wrapping_sub(w.begins[last]);
+                    if at < self.width {
+                        joined = join::<V, MAX>(joined, V::of(&self.column[at * LANES..][..LANES]));
+                        seen += end - top;
                     }
                 }
-                let seen = (end - top) * (right - left);
                 let result = match self.pooling {
-                    Pooling::Max => most,
-                    Pooling::Average { count_pads: true } => sum.div(V::splat(kernel as f32)),
-                    Pooling::Average { count_pads: false } => sum.div(V::splat(seen as f32)),
+                    Pooling::Max => joined,
+                    Pooling::Average { count_pads: true } => joined.div(V::splat(kernel as f32)),
+                    Pooling::Average { count_pads: false } => joined.div(V::splat(seen as f32)),
                 };
                 result.put(out);
             }

@@ -51,6 +51,10 @@ const KEPT: usize = 256 << 10;
 /// Products that are worth a task.
 const WORTH: usize = 8 << 20;
 
+/// Steps up to which pairs of panels pass over the left side one by one. Deeper ones pass two at a time, whose codes fill
+/// the lines of the result.
+const SHALLOW: usize = 2;
+
 /// Multiplies and finishes, in tasks over tiles and pairs of panels.
 ///
 /// # Panics
@@ -74,8 +78,9 @@ fn run<F: Finish>(
         assert!(term.rows.len() >= left.count() && term.columns.len() >= pairs * PAIR, "too short terms");
     }
     let depth = steps.len().max(1) * packed::STEP;
+    let together = if steps.len() > SHALLOW { 2 } else { 1 };
     let tall = (KEPT / (TILE * depth)).clamp(2, TILES).min(tiles.next_multiple_of(2)) & !1;
-    let wide = (WORTH / (tall * TILE * depth * PAIR)).clamp(1, pairs);
+    let wide = (WORTH / (tall * TILE * depth * PAIR)).clamp(1, pairs).next_multiple_of(together);
     let (down, across) = (tiles.div_ceil(tall), pairs.div_ceil(wide));
     let isa = isa();
     pool.for_each(down * across, &|i| {
@@ -97,17 +102,10 @@ fn run<F: Finish>(
             unsafe { finish.part(Part::of(sums, places, parts), column, width) };
         };
         let of_pair = count.div_ceil(2);
-        for pair in pair..(pair + wide).min(pairs) {
-            let column = pair * PAIR;
-            let next = if pair + 1 < pairs { packed.pair(pair + 1) } else { &[] };
+        let end = (pair + wide).min(pairs);
+        for group in (pair..end).step_by(together) {
+            let group = group..(group + together).min(end);
             for (block, two) in mine[..count].chunks(2).enumerate() {
-                let share = next.len().div_ceil(of_pair);
-                let columns = Columns {
-                    steps,
-                    lines: packed.pair(pair),
-                    start: start[column..][..PAIR].try_into().expect("a pair of columns"),
-                    next: (next.get(block * share..).unwrap_or_default(), share.div_ceil(steps.len().max(1))),
-                };
                 let second = two.get(1).unwrap_or(&Tile::NONE);
                 let mut places = [NOWHERE; 2 * TILE];
                 places[..TILE].copy_from_slice(&two[0].places);
@@ -118,27 +116,41 @@ fn run<F: Finish>(
                     count: [two[0].rows, second.rows],
                     stride: left.stride,
                 };
-                let mut meanwhile = |parts: Range<usize>| {
-                    if let Some((places, column)) = &waiting {
-                        finished(before, places, *column, parts);
-                    }
-                };
-                // SAFETY: `isa` found the instructions; every row reaches as far as asserted above; a pair has 32 lines
-                // a step.
-                unsafe { blocks.sums(&rows, &columns, sums, &mut meanwhile) };
-                for term in terms {
-                    for (row, &place) in sums.0.iter_mut().zip(&places) {
-                        let by = if place == NOWHERE { 0 } else { term.rows[place as usize] };
-                        for (sum, &of) in row.iter_mut().zip(&term.columns[column..][..PAIR]) {
-                            *sum = sum.wrapping_add(by.wrapping_mul(of));
+                for pair in group.clone() {
+                    let column = pair * PAIR;
+                    let next = if pair + together < pairs { packed.pair(pair + together) } else { &[] };
+                    let share = next.len().div_ceil(of_pair);
+                    let columns = Columns {
+                        steps,
+                        lines: packed.pair(pair),
+                        start: start[column..][..PAIR].try_into().expect("a pair of columns"),
+                        next: (
+                            next.get(block * share..).unwrap_or_default(),
+                            share.div_ceil(steps.len().max(1)),
+                        ),
+                    };
+                    let mut meanwhile = |parts: Range<usize>| {
+                        if let Some((places, column)) = &waiting {
+                            finished(before, places, *column, parts);
+                        }
+                    };
+                    // SAFETY: `isa` found the instructions; every row reaches as far as asserted above; a pair has 32
+                    // lines a step.
+                    unsafe { blocks.sums(&rows, &columns, sums, &mut meanwhile) };
+                    for term in terms {
+                        for (row, &place) in sums.0.iter_mut().zip(&places) {
+                            let by = if place == NOWHERE { 0 } else { term.rows[place as usize] };
+                            for (sum, &of) in row.iter_mut().zip(&term.columns[column..][..PAIR]) {
+                                *sum = sum.wrapping_add(by.wrapping_mul(of));
+                            }
                         }
                     }
-                }
-                if blocks.overlap() {
-                    waiting = Some((places, column));
-                    (sums, before) = (before, sums);
-                } else {
-                    finished(sums, &places, column, 0..PARTS);
+                    if blocks.overlap() {
+                        waiting = Some((places, column));
+                        (sums, before) = (before, sums);
+                    } else {
+                        finished(sums, &places, column, 0..PARTS);
+                    }
                 }
             }
         }

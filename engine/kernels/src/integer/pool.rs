@@ -1,37 +1,13 @@
 //! Poolings of bytes with the channels last.
 
 use crate::KernelError;
-#[cfg(target_arch = "x86_64")]
-use crate::isa::{Isa, isa};
 use crate::isa::{Vector, Work, dispatch};
 use crate::scratch::with_scratch;
 use crate::window::Window;
 use oxidane_pool::Pool;
-use smallvec::SmallVec;
 
 /// Channels of an image whose mean one task finds.
 const CHANNELS: usize = 256;
-
-/// The largest bytes of the pixels that begin at `taps`.
-///
-/// # Safety
-/// The machine has AVX-512 BW; each pixel has as many bytes as the output.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn avx512(x: &[u8], taps: &[usize], signed: bool, out: &mut [u8]) {
-    use std::arch::x86_64::*;
-    for (i, out) in out.chunks_mut(64).enumerate() {
-        let mask = u64::MAX >> (64 - out.len());
-        let mut best = _mm512_set1_epi8(if signed { i8::MIN } else { 0 });
-        for tap in taps {
-            // SAFETY: the caller's promise; bytes beyond the mask are not touched.
-            let v = unsafe { _mm512_maskz_loadu_epi8(mask, x.as_ptr().add(tap + 64 * i).cast()) };
-            best = if signed { _mm512_max_epi8(best, v) } else { _mm512_max_epu8(best, v) };
-        }
-        // SAFETY: as above.
-        unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, best) };
-    }
-}
 
 /// The largest byte of each window over height and width of `batch` images; windows that lie in the padding alone give
 /// the smallest byte.
@@ -61,44 +37,40 @@ pub fn max_pool(
         window: &'a Window,
         size: [usize; 3],
         y: usize,
+        /// Room for a line of the image.
+        largest: &'a mut [u8],
         out: &'a mut [u8],
     }
     impl Work for Line<'_> {
         type Output = ();
 
+        /// The largest of each column first, then those of the columns of each window.
         #[inline(always)]
         fn run<V: Vector>(self) {
             let [height, width, channels] = self.size;
-            let at = |tap: usize| {
-                let w = self.window;
-                let shifted = self.y * w.strides[0] + tap * w.dilations[0];
-                shifted.checked_sub(w.begins[0]).filter(|&at| at < height)
-            };
-            let flip = if self.signed { 0x80 } else { 0 };
-            let lines: SmallVec<[usize; 16]> =
-                (0..self.window.kernel[0]).filter_map(|ky| Some(at(ky)? * width * channels)).collect();
-            let lines = &lines[..];
             let w = self.window;
-            let (step, apart, begin) = (w.strides[1], w.dilations[1], w.begins[1]);
-            let mut taps: SmallVec<[usize; 16]> = SmallVec::new();
+            // Flipped so, bytes with signs are in the order of those without.
+            let flip = if self.signed { 0x80 } else { 0 };
+            let largest = self.largest;
+            largest.fill(0);
+            for tap in 0..w.kernel[0] {
+                let row = (self.y * w.strides[0] + tap * w.dilations[0]).wrapping_sub(w.begins[0]);
+                if row < height {
+                    let line = &self.x[row * width * channels..][..width * channels];
+                    largest.iter_mut().zip(line).for_each(|(most, &v)| *most = (*most).max(v ^ flip));
+                }
+            }
             for (ox, out) in self.out.chunks_exact_mut(channels).enumerate() {
-                taps.clear();
-                for &line in lines {
-                    for kx in 0..self.window.kernel[1] {
-                        let x = (ox * step + kx * apart).wrapping_sub(begin);
-                        if x < width {
-                            taps.push(line + x * channels);
-                        }
+                out.fill(0);
+                for tap in 0..w.kernel[1] {
+                    let column = (ox * w.strides[1] + tap * w.dilations[1]).wrapping_sub(w.begins[1]);
+                    if column < width {
+                        let pixel = &largest[column * channels..][..channels];
+                        out.iter_mut().zip(pixel).for_each(|(most, &v)| *most = (*most).max(v));
                     }
                 }
-                #[cfg(target_arch = "x86_64")]
-                if isa() >= Isa::Avx512 {
-                    // SAFETY: `isa` found the instructions; at each tap there are as many channels as in the output.
-                    unsafe { avx512(self.x, &taps, self.signed, out) };
-                    continue;
-                }
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = taps.iter().map(|tap| self.x[tap + i] ^ flip).max().unwrap_or(0) ^ flip;
+                if self.signed {
+                    out.iter_mut().for_each(|v| *v ^= flip);
                 }
             }
         }
@@ -108,7 +80,9 @@ pub fn max_pool(
     }
     pool.for_each_piece(out, ow * channels, |i, out| {
         let x = &x[i / oh * image..][..image];
-        dispatch(Line { x, signed, window, size: [height, width, channels], y: i % oh, out });
+        with_scratch(width * channels, |largest: &mut [u8]| {
+            dispatch(Line { x, signed, window, size: [height, width, channels], y: i % oh, largest, out });
+        });
     });
     Ok(())
 }
